@@ -1,0 +1,115 @@
+"""What every codec offers: arrays to bytes and back, with the header known to both sides."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from math import prod
+from typing import Any, ClassVar, TypeAlias
+
+from numpy.typing import NDArray
+
+from splitnet.errors import CodecError
+from splitnet.values import DTYPE_BYTES
+
+Array: TypeAlias = NDArray[Any]
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+MAX_NBYTES = 2**31 - 1
+"""Largest array that is encoded or decoded: the longest payload of a 32-bit length."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """Dtype and shape of an array, known to the decoder before it reads a payload.
+
+    Raises
+    ------
+    CodecError
+        The dtype may not cross a cut, a size is negative, or the array exceeds `MAX_NBYTES`.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPE_BYTES:
+            allowed = ", ".join(DTYPE_BYTES)
+            raise CodecError(f"dtype {self.dtype} may not cross a cut; allowed: {allowed}")
+        if any(size < 0 for size in self.shape) or self.nbytes > MAX_NBYTES:
+            raise CodecError(
+                f"an array of {self.dtype} {self.shape} has a negative size or more than "
+                f"{MAX_NBYTES} bytes"
+            )
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes of the array itself."""
+        return self.size * DTYPE_BYTES[self.dtype]
+
+
+def header_of(array: Array) -> Header:
+    """Return the header of `array` (raises `CodecError` if its dtype may not cross a cut)."""
+    return Header(array.dtype.name, array.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a decoder may need besides bytes and header: integer tables by hash, stream state."""
+
+    tables: Mapping[str, bytes]
+
+
+NO_CONTEXT = Context(tables={})
+
+
+class Codec(ABC):
+    """A registered codec: a string id, a frozen config dataclass, `encode` and `decode`.
+
+    Objects hold their config and nothing else that changes, so one object may serve many threads.
+    `Config` raises `CodecError` for a value that the codec cannot work with.
+    """
+
+    id: ClassVar[str]
+    Config: ClassVar[type[Any]]
+
+    def __init__(self, config: Any = None) -> None:
+        self.config = self.Config() if config is None else config
+
+    @abstractmethod
+    def encode(self, array: Array, context: Context = NO_CONTEXT) -> bytes:
+        """Return `array` as bytes.
+
+        Raises
+        ------
+        CodecError
+            This codec refuses the dtype or the values.
+        """
+
+    @abstractmethod
+    def decode(self, data: Buffer, header: Header, context: Context = NO_CONTEXT) -> Array:
+        """Return the array of `header`; it may be a read-only view of `data`.
+
+        Raises
+        ------
+        CorruptPayloadError
+            `data` is damaged or of another array; nothing larger than `header` was allocated.
+        CodecError
+            This codec refuses the dtype, or `context` lacks what it needs.
+        """
+
+    @abstractmethod
+    def encoded_header(self, header: Header) -> Header | None:
+        """Return the header of the bytes that `encode` makes (uint8), ``None`` if it varies."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the configuration from which `make_codec` makes an equal codec."""
+        config: dict[str, Any] = json.loads(json.dumps(asdict(self.config)))
+        return {"id": self.id, **config}

@@ -1,0 +1,1 @@
+"""Policies choose the plan of every request; estimators tell them what link and cloud can do."""

@@ -1,0 +1,31 @@
+"""How long an option is expected to take, given what is known of link and cloud."""
+
+from __future__ import annotations
+
+from math import inf
+
+from splitnet.values import Option, OptionKind, Telemetry
+
+ASSUMED_GOODPUT_BPS = 10e6
+"""Goodput assumed before the first measurement: a middling LTE uplink."""
+
+ASSUMED_RTT_S = 0.05
+"""Round trip time assumed before the first measurement."""
+
+
+def predict_latency_s(option: Option, telemetry: Telemetry) -> float:
+    """Return the expected time from now to the answer, infinite for an offload without a link.
+
+    Source: Neurosurgeon (Kang et al., ASPLOS 2017), section 5, with the worker's queue and its
+    slowdown added as in LoADPart (Liu et al., ICDCS 2022).
+    """
+    if option.kind is not OptionKind.OFFLOAD:
+        return option.device_s
+    if not telemetry.connected:
+        return inf
+    goodput_bps = telemetry.goodput_bps or ASSUMED_GOODPUT_BPS
+    rtt_s = ASSUMED_RTT_S if telemetry.rtt_s is None else telemetry.rtt_s
+    crossing_s = rtt_s + 8 * (option.uplink_bytes + option.downlink_bytes) / goodput_bps
+    cloud_s = telemetry.cloud_wait_s + option.cloud_s * telemetry.cloud_slowdown
+    remote_s = option.device_s + crossing_s + cloud_s
+    return option.exit_share * option.exit_device_s + (1 - option.exit_share) * remote_s

@@ -1,0 +1,1 @@
+"""The simulator: the same machines in virtual time."""

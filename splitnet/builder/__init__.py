@@ -1,0 +1,1 @@
+"""Partition, bottleneck, exits, training, profile, proof: what turns a model into a bundle."""

@@ -1,0 +1,95 @@
+"""The training loop that exits and bottlenecks share: seeded, bounded in time, best state kept."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from splitnet.console import Progress
+
+WARM_UP_SHARE = 0.1
+"""Part of a training in which the learning rate rises (Smith and Topin 2018, arXiv 1708.07120)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How long and how fast to train; whichever of `epochs` and `seconds` ends first counts."""
+
+    epochs: int = 8
+    seconds: float = 120.0
+    batch: int = 32
+    peak_rate: float = 5e-3
+    seed: int = 0
+
+
+def fit(
+    module: nn.Module,
+    loss: Callable[[Tensor], Tensor],
+    count: int,
+    score: Callable[[], float],
+    schedule: Schedule,
+    progress: Progress,
+) -> float:
+    """Train `module` in place and leave it in the state with the best score, in eval mode.
+
+    Parameters
+    ----------
+    loss
+        Loss of the training samples whose row numbers it is given.
+    count
+        Number of training samples.
+    score
+        Quality on calibration data, asked after each epoch with the module in eval mode; higher
+        is better.
+    progress
+        Told of each epoch, after `progress.step` was called with `schedule.epochs` units.
+
+    Returns
+    -------
+    float
+        The best score.
+    """
+    shuffle = torch.Generator().manual_seed(schedule.seed)
+    optimiser = torch.optim.AdamW(module.parameters(), lr=schedule.peak_rate)
+    steps = schedule.epochs * math.ceil(count / schedule.batch)
+    began_s = time.monotonic()
+    step, best, best_score = 0, _state(module), -math.inf
+    for _ in range(schedule.epochs):
+        module.train()
+        total = 0.0
+        for rows in torch.randperm(count, generator=shuffle).split(schedule.batch):
+            done = max(step / steps, (time.monotonic() - began_s) / schedule.seconds)
+            if done >= 1:
+                break
+            for group in optimiser.param_groups:
+                group["lr"] = schedule.peak_rate * _rate(done)
+            value = loss(rows)
+            optimiser.zero_grad()
+            value.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            step, total = step + 1, total + value.item() * len(rows)
+        module.eval()
+        reached = score()
+        if reached > best_score:
+            best, best_score = _state(module), reached
+        progress.advance(1, f"loss {total / count:.4f}, calibration {reached:.4f}")
+        if time.monotonic() - began_s >= schedule.seconds:
+            break
+    module.load_state_dict(best)
+    return best_score
+
+
+def _rate(done: float) -> float:
+    """Return the share of the peak learning rate: a linear rise, then half a cosine."""
+    if done < WARM_UP_SHARE:
+        return (done + 0.01) / (WARM_UP_SHARE + 0.01)
+    return (1 + math.cos(math.pi * (done - WARM_UP_SHARE) / (1 - WARM_UP_SHARE))) / 2
+
+
+def _state(module: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in module.state_dict().items()}

@@ -1,0 +1,24 @@
+"""The bundle: a contract that both sides share, and advice that helps the edge choose."""
+
+from splitnet.bundle.advice import Advice, ExitHead
+from splitnet.bundle.contract import Boundary, Contract, GraphRef, Hop, Level, Path, Segment
+from splitnet.bundle.loading import Bundle, load_bundle
+from splitnet.bundle.sample_table import ExitRows, PathRows, PlanStatistics, SampleTable
+
+__all__ = [
+    "Advice",
+    "Boundary",
+    "Bundle",
+    "Contract",
+    "ExitHead",
+    "ExitRows",
+    "GraphRef",
+    "Hop",
+    "Level",
+    "Path",
+    "PathRows",
+    "PlanStatistics",
+    "SampleTable",
+    "Segment",
+    "load_bundle",
+]

@@ -1,0 +1,153 @@
+"""Advice: what helps the edge choose. It may change without touching the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from splitnet.bundle.contract import Contract, GraphRef
+from splitnet.bundle.contract_checks import check_graph, check_id, check_sha256
+from splitnet.bundle.json_form import Reader, to_json
+from splitnet.config import nearest
+from splitnet.errors import BundleError
+from splitnet.values import Plan, Profile
+
+ADVICE_VERSION = 1
+"""Version of ``advice.json``; a reader refuses any other."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExitHead:
+    """A graph that answers early from the tensor at `boundary`.
+
+    Its output has the shape of the model's output. Confidences are computed from
+    ``logits / temperature``; `threshold` was chosen on calibration data.
+    """
+
+    id: str
+    boundary: int
+    graph: GraphRef
+    temperature: float
+    confidence: str
+    threshold: float
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """Exits, plans, profiles and the names of the sample table and of the golden vectors.
+
+    ``costs[stage][operator class]`` is the share of a stage's work (FLOPs) in an operator class;
+    the shares of a stage sum to 1.
+
+    Attributes
+    ----------
+    contract_sha256
+        Hash of the contract that this advice was made for, in hexadecimal digits.
+    sample_table, golden
+        File and hash; they have no shards.
+    roles
+        Where training, calibration and test data came from, for people.
+    flops
+        Floating-point operations of one sample, by stage.
+    """
+
+    contract_sha256: str
+    exits: tuple[ExitHead, ...]
+    plans: tuple[Plan, ...]
+    profiles: tuple[Profile, ...]
+    costs: Mapping[str, Mapping[str, float]]
+    sample_table: GraphRef
+    golden: GraphRef
+    roles: Mapping[str, Any]
+    flops: Mapping[str, int]
+
+    def __post_init__(self) -> None:
+        check_sha256(self.contract_sha256, "advice.json: contract_sha256")
+        check_graph(self.sample_table, "advice.json: sample_table")
+        check_graph(self.golden, "advice.json: golden")
+        for i, head in enumerate(self.exits):
+            _check_exit(head, f"advice.json: exits[{i}]")
+        for i, plan in enumerate(self.plans):
+            _check_rule(plan, {head.id for head in self.exits}, f"advice.json: plans[{i}]")
+        for i, profile in enumerate(self.profiles):
+            _check_profile(profile, f"advice.json: profiles[{i}]")
+
+    def check_against(self, contract: Contract) -> None:
+        """Raise `BundleError` if this advice speaks of what `contract` does not have."""
+        if self.contract_sha256 != contract.sha256:
+            raise BundleError(
+                f"advice.json was made for the contract {self.contract_sha256[:12]}, contract.json "
+                f"is {contract.sha256[:12]}; build the bundle again or copy both files together"
+            )
+        last = len(contract.segments)
+        for i, head in enumerate(self.exits):
+            if head.boundary > last:
+                place = f"advice.json: exits[{i}].boundary"
+                raise BundleError(f"{place}: is {head.boundary}, must be from 0 to {last}")
+        for i, plan in enumerate(self.plans):
+            self._check_plan(plan, contract, f"advice.json: plans[{i}]")
+
+    def _check_plan(self, plan: Plan, contract: Contract, where: str) -> None:
+        paths = {path.id: path for path in contract.paths}
+        if plan.path not in paths:
+            raise BundleError(
+                f"{where}.path: unknown path {plan.path!r}{nearest(plan.path, paths)}"
+            )
+        path = paths[plan.path]
+        if plan.level >= len(path.levels):
+            count = len(path.levels)
+            raise BundleError(
+                f"{where}.level: is {plan.level}, the path {path.id!r} has {count} levels, from 0"
+            )
+        boundaries = {head.id: head.boundary for head in self.exits}
+        for i, step in enumerate(plan.exits):
+            if boundaries[step.exit] > path.hops[0].boundary:
+                raise BundleError(
+                    f"{where}.exits[{i}].exit: {step.exit!r} stands at boundary "
+                    f"{boundaries[step.exit]}, the path leaves at {path.hops[0].boundary}"
+                )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of ``advice.json``."""
+        return {"version": ADVICE_VERSION, **to_json(self)}
+
+    @classmethod
+    def from_json(cls, data: Any) -> Advice:
+        """Return the advice in `data`, the parsed content of ``advice.json``.
+
+        Unknown keys are ignored, so that newer advice still helps an older edge.
+
+        Raises
+        ------
+        BundleError
+            Another version, a wrong type or value; the message names its place.
+        """
+        return Reader("advice.json", ADVICE_VERSION, refuse_unknown=False).read(cls, data)
+
+
+def _check_exit(head: ExitHead, where: str) -> None:
+    check_id(head.id, f"{where}.id")
+    check_graph(head.graph, f"{where}.graph")
+    if head.boundary < 0:
+        raise BundleError(f"{where}.boundary: is {head.boundary}, must be at least 0")
+    if head.temperature <= 0:
+        raise BundleError(f"{where}.temperature: is {head.temperature}, must be above 0")
+
+
+def _check_rule(plan: Plan, exits: set[str], where: str) -> None:
+    if plan.level < 0:
+        raise BundleError(f"{where}.level: is {plan.level}, must be at least 0")
+    for i, step in enumerate(plan.exits):
+        if step.exit not in exits:
+            hint = nearest(step.exit, exits)
+            raise BundleError(f"{where}.exits[{i}].exit: unknown exit {step.exit!r}{hint}")
+
+
+def _check_profile(profile: Profile, where: str) -> None:
+    for stage, time in profile.stages.items():
+        if not 0 <= time.p50_s <= time.p95_s:
+            raise BundleError(
+                f"{where}.stages.{stage}: a median of {time.p50_s} s and a 95th percentile of "
+                f"{time.p95_s} s; they are not negative, and the median is the smaller one"
+            )

@@ -1,0 +1,135 @@
+"""Configuration: one frozen dataclass a component, from command line, environment, file, default.
+
+The order of precedence is command line > ``SPLITNET_*`` environment > TOML file > default.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+import types
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, Field, fields
+from pathlib import Path
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from splitnet.errors import ConfigError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ENV_PREFIX = "SPLITNET_"
+
+T = TypeVar("T")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return ``" (did you mean 'x'?)"`` for the known name nearest to `name`, or nothing."""
+    found = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean {found[0]!r}?)" if found else ""
+
+
+def load_config(
+    cls: type[T],
+    section: str,
+    *,
+    options: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+    file: Path | None = None,
+) -> T:
+    """Build the dataclass `cls` from the four sources.
+
+    Parameters
+    ----------
+    section
+        Name of the component, for instance ``edge``: the table of the TOML file and the middle of
+        the environment names (``SPLITNET_EDGE_DEADLINE_MS``).
+    options
+        Values given on the command line; ``None`` stands for "not given".
+
+    Raises
+    ------
+    ConfigError
+        An unknown key (with the nearest known one), a value of the wrong type, or a missing value.
+    """
+    known: dict[str, Field[Any]] = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
+    hints = get_type_hints(cls)
+    values: dict[str, Any] = {}
+    for source, given in (
+        (f"{file}: [{section}]", _from_file(file, section)),
+        ("environment", _from_environment(environ or {}, section)),
+        ("command line", {k: v for k, v in (options or {}).items() if v is not None}),
+    ):
+        for key, value in given.items():
+            if key not in known:
+                raise ConfigError(f"{source}: unknown key {key!r}{nearest(key, known)}")
+            values[key] = _convert(value, hints[key], f"{source}: {key}")
+    missing = [
+        name
+        for name, f in known.items()
+        if name not in values and f.default is MISSING and f.default_factory is MISSING
+    ]
+    if missing:
+        flags = ", ".join("--" + name.replace("_", "-") for name in missing)
+        raise ConfigError(f"{section}: missing {flags}")
+    return cls(**values)
+
+
+def _from_file(file: Path | None, section: str) -> Mapping[str, Any]:
+    if file is None:
+        return {}
+    try:
+        tables = tomllib.loads(file.read_text())
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {file}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is not a TOML file: {error}") from error
+    table = tables.get(section, {})
+    if not isinstance(table, dict):
+        raise ConfigError(f"{file}: [{section}] must be a table")
+    return {key.replace("-", "_"): value for key, value in table.items()}
+
+
+def _from_environment(environ: Mapping[str, str], section: str) -> Mapping[str, str]:
+    prefix = f"{ENV_PREFIX}{section.upper()}_"
+    return {k.removeprefix(prefix).lower(): v for k, v in environ.items() if k.startswith(prefix)}
+
+
+def _convert(value: Any, hint: Any, where: str) -> Any:
+    """Return `value` as the annotated type `hint`; text is parsed, as it comes from outside."""
+    if get_origin(hint) in (Union, types.UnionType):
+        choices = [h for h in get_args(hint) if h is not type(None)]
+        return None if value is None else _convert(value, choices[0], where)
+    if get_origin(hint) is tuple:
+        items = value.split(",") if isinstance(value, str) else value
+        return tuple(_convert(item, get_args(hint)[0], where) for item in items)
+    try:
+        if hint is bool:
+            return _boolean(value)
+        if hint in (int, float, str, Path):
+            if hint is not str and isinstance(value, bool):
+                raise ValueError
+            return hint(value)
+    except (TypeError, ValueError):
+        raise ConfigError(f"{where}: {value!r} is not {_TYPE_NAMES[hint]}") from None
+    return value
+
+
+_TYPE_NAMES = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    Path: "a path",
+}
+
+
+def _boolean(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    words = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+    if isinstance(value, str) and value.lower() in words:
+        return words[value.lower()]
+    raise ValueError

@@ -1,0 +1,498 @@
+"""The agent machine: from a frame to exactly one answer, by the deadline if there is one.
+
+It decides; a driver does. See `splitnet.machines.agent_io` for what goes in and out,
+`splitnet.machines.scheduling` for what the device does next, `splitnet.machines.deciding` for how
+the policy is asked, and `splitnet.machines.link` for the connection.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+
+from splitnet.bundle import Bundle
+from splitnet.errors import WireCode
+from splitnet.machines.agent_io import (
+    AgentAction,
+    AgentEvent,
+    CloudResult,
+    Drain,
+    DropFrame,
+    Encode,
+    Encoded,
+    Finished,
+    FrameArrived,
+    Garbled,
+    LinkDown,
+    LinkUp,
+    LocalResult,
+    Prepare,
+    Received,
+    Release,
+    Report,
+    RunExit,
+    RunSegments,
+    RunStage,
+    Send,
+    Stage,
+    StageDone,
+    StageFailed,
+    Tick,
+)
+from splitnet.machines.answering import is_late, make_answer, outcome
+from splitnet.machines.deciding import Decider
+from splitnet.machines.link import Link, LinkConfig
+from splitnet.machines.options import OptionBook
+from splitnet.machines.request import NOT_PREPARED, Request
+from splitnet.machines.scheduling import DeviceSchedule
+from splitnet.machines.stage_times import StageTimes, stage_keys
+from splitnet.policies.base import Policy
+from splitnet.values import (
+    DecisionPoint,
+    OptionKind,
+    Profile,
+    Telemetry,
+)
+from splitnet.wire import Bye, Cancel, CancelAck, Error, Pong, Reply, checksum, size
+
+MAX_ATTEMPTS = 5
+"""A deferred request goes to a path at most this often before the path is given up for it."""
+
+RETRY_S = 0.05
+"""First pause before a deferred request is sent again; it doubles with every attempt."""
+
+RETRYABLE = frozenset({WireCode.OVERLOAD, WireCode.CORRUPT, WireCode.DRAINING, WireCode.INTERNAL})
+"""Refusals that may turn out otherwise the next time."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentConfig:
+    """Bounds of the agent.
+
+    Attributes
+    ----------
+    deadline_s
+        From the arrival of a frame; ``None`` makes every request deferred.
+    expiry_s
+        A deferred request that the cloud has not answered by then is answered locally.
+    queue_frames
+        Frames that may wait for admission; the newest win.
+    max_inflight
+        Requests that may be under way at once.
+    guard_s
+        A local answer is handed over this long before the deadline.
+    rescue_margin_s
+        Work on a local answer begins this long before it must: timers overshoot by up to 15 ms.
+    """
+
+    deadline_s: float | None = None
+    expiry_s: float = 60.0
+    queue_frames: int = 2
+    max_inflight: int = 8
+    guard_s: float = 0.002
+    rescue_margin_s: float = 0.015
+    link: LinkConfig = field(default_factory=LinkConfig)
+
+
+class AgentMachine:
+    """Decides for every request what runs where."""
+
+    def __init__(
+        self, bundle: Bundle, profile: Profile, policy: Policy, config: AgentConfig
+    ) -> None:
+        self._config = config
+        self._times = StageTimes(profile)
+        self._book = OptionBook(bundle, self._times)
+        self._schedule = DeviceSchedule(self._book, self._times, config.rescue_margin_s)
+        paths = bundle.contract.paths
+        self._path_number = {path.id: number for number, path in enumerate(paths)}
+        self._entry = {path.id: path.hops[0].entry for path in paths}
+        hashes = tuple(bundle.contract.path_hash(path.id) for path in paths)
+        self._link = Link(hashes, config.link)
+        self._decider = Decider(self._book, policy, self._link, self._path_number)
+        self._frames: deque[FrameArrived] = deque()
+        self._requests: dict[int, Request] = {}
+        self._job: RunStage | None = None
+        self._last_request = 0
+        self._last_job = 0
+        self._draining = False
+        self._finished = False
+        self._out: list[AgentAction] = []
+        self._timer_late_s = 0.0
+        self.counters: Counter[str] = Counter()
+
+    # --- what a driver asks ---------------------------------------------------------------------
+
+    @property
+    def first_answer_s(self) -> float:
+        """95th percentile of the shortest way from a frame to a local answer."""
+        return self._times.p95_s(*self._book.fallback(NOT_PREPARED))
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits and nothing is under way."""
+        return not (self._frames or self._requests or self._job)
+
+    @property
+    def wants_frame(self) -> bool:
+        """Whether a source that is pulled should produce its next frame now."""
+        return not (self._draining or self._frames or self._full)
+
+    @property
+    def link_ready(self) -> bool:
+        """Whether a session with the worker is open."""
+        return self._link.ready
+
+    @property
+    def wakeup_s(self) -> float | None:
+        """When to send the next `Tick`, ``None`` if there is nothing to wait for."""
+        if self._finished:
+            return None
+        requests = self._requests.values()
+        times = [self._link.wakeup_s]
+        times += [r.due_s for r in requests if r.results]
+        times += [r.retry_s for r in requests if r.retry_s is not None and self._link.ready]
+        if self._job is None:
+            times.append(self._schedule.rescue_at_s(requests))
+        return min(times)
+
+    def telemetry(self, now_s: float) -> Telemetry:
+        """Return what is known of link and cloud now."""
+        return self._decider.telemetry(now_s)
+
+    @property
+    def _full(self) -> bool:
+        return len(self._requests) >= self._config.max_inflight
+
+    # --- events ---------------------------------------------------------------------------------
+
+    def handle(self, event: AgentEvent, now_s: float) -> list[AgentAction]:
+        """Take one event at `now_s` and return what to do, in order."""
+        if self._finished:
+            return []
+        self._out = []
+        self._timer_late_s = event.late_s if isinstance(event, Tick) else 0.0
+        if isinstance(event, FrameArrived):
+            self._on_frame(event)
+        elif isinstance(event, StageDone):
+            self._on_stage_done(event, now_s)
+        elif isinstance(event, StageFailed):
+            self._on_stage_failed(event, now_s)
+        elif isinstance(event, Received):
+            self._on_message(event, now_s)
+        elif isinstance(event, LinkUp):
+            self._out += self._link.on_up(now_s)
+        elif isinstance(event, LinkDown):
+            self._out += self._link.fail(event.reason, now_s)
+        elif isinstance(event, Garbled):
+            self.counters["garbled"] += 1
+            self._out += self._link.fail(f"not a message: {event.reason}", now_s, patient=True)
+        elif isinstance(event, Drain):
+            self._on_drain()
+        self._out += self._link.on_tick(now_s)
+        self._recall_unsent(now_s)
+        self._hand_over_due(now_s)
+        self._send_ready(now_s)
+        self._use_device(now_s)
+        if self._draining and self.idle:
+            self._finished = True
+            bye = Bye(WireCode.DRAINING, "the agent is done")
+            self._out += [*self._link.close(bye), Finished()]
+        return self._out
+
+    def _on_frame(self, event: FrameArrived) -> None:
+        if self._draining:
+            self._drop(event, "draining")
+            return
+        self._frames.append(event)
+        while len(self._frames) > self._config.queue_frames:
+            self._drop(self._frames.popleft(), "a newer frame came")
+
+    def _drop(self, frame: FrameArrived, reason: str) -> None:
+        self.counters["dropped_frames"] += 1
+        self._out.append(DropFrame(frame.frame, reason))
+
+    def _on_drain(self) -> None:
+        self._draining = True
+        while self._frames:
+            self._drop(self._frames.popleft(), "draining")
+
+    # --- device ---------------------------------------------------------------------------------
+
+    def _end_job(self, job: int) -> tuple[Stage, Request] | None:
+        """Free the device; return the stage that ended and its request if it is still open."""
+        if self._job is None or self._job.job != job:
+            return None
+        ended, self._job = self._job, None
+        request = self._requests.get(ended.request)
+        if request is None:
+            self._out.append(Release(ended.request))
+            return None
+        return ended.stage, request
+
+    def _on_stage_done(self, event: StageDone, now_s: float) -> None:
+        if self._job is not None and self._job.job == event.job:
+            self._times.observe(self._job.stage, event.duration_s)
+        ended = self._end_job(event.job)
+        if ended is None:
+            return
+        stage, request = ended
+        name = "+".join(stage_keys(stage))
+        request.stages_s[name] = request.stages_s.get(name, 0.0) + event.duration_s
+        if isinstance(stage, Prepare):
+            request.boundary = 0
+        elif isinstance(stage, RunSegments):
+            request.boundary = max(request.boundary, stage.stop)
+        elif isinstance(stage, Encode):
+            assert isinstance(event.outcome, Encoded)
+            request.encoded = event.outcome
+            request.encoded_for = (stage.path, stage.level)
+        if isinstance(event.outcome, LocalResult):
+            exit_id = stage.exit if isinstance(stage, RunExit) else None
+            self._on_local_result(request, exit_id, event.outcome, now_s)
+
+    def _on_local_result(
+        self, request: Request, exit_id: str | None, result: LocalResult, now_s: float
+    ) -> None:
+        request.results[exit_id] = result
+        option = request.decision.option
+        if exit_id is None or (option.kind is OptionKind.LOCAL and option.exit == exit_id):
+            self._answer_locally(request, request.decision.reason, now_s)
+        elif not request.sent:
+            self._choose(DecisionPoint.EXIT, request, now_s)
+
+    def _on_stage_failed(self, event: StageFailed, now_s: float) -> None:
+        ended = self._end_job(event.job)
+        self.counters["failed_stages"] += 1
+        if ended is None:
+            return
+        request = ended[1]
+        if request.results:
+            self._answer_locally(request, f"a later stage failed: {event.message}", now_s)
+        else:
+            self._deliver(request, None, "a stage failed", now_s, error=event.message)
+
+    def _use_device(self, now_s: float) -> None:
+        """Start a stage if the device is free: begun requests first, then a new frame."""
+        if self._job is not None:
+            return
+        requests = self._requests.values()
+        blocked = False
+        for request in requests:
+            stage = self._schedule.next_stage(request)
+            if stage is not None:
+                if self._schedule.fits(stage, request, request.due_s, requests, now_s):
+                    self._start(request, stage)
+                    return
+                blocked = True
+        admitted = self._admit(now_s)
+        if admitted is not None:
+            self._start(admitted, Prepare())
+            return
+        blocked = blocked or (bool(self._frames) and not self._full)
+        rescue = self._schedule.rescue(requests, now_s, at_once=blocked)
+        if rescue is not None:
+            request = self._requests[rescue[0]]
+            request.timer_late_s = max(request.timer_late_s, self._timer_late_s)
+            self._start(request, rescue[1])
+
+    def _start(self, request: Request, stage: Stage) -> None:
+        self._last_job += 1
+        self._job = RunStage(self._last_job, request.id, request.frame, stage)
+        self._out.append(self._job)
+
+    # --- admission and decisions ----------------------------------------------------------------
+
+    def _admit(self, now_s: float) -> Request | None:
+        """Turn the oldest frame that can still be answered in time into a request."""
+        deadline_s = self._config.deadline_s
+        patience_s = self._config.expiry_s if deadline_s is None else deadline_s
+        while self._frames and not self._full:
+            frame = self._frames[0]
+            due_s = frame.arrived_s + patience_s - self._config.guard_s
+            if now_s + self.first_answer_s > due_s:
+                self._drop(self._frames.popleft(), "too late for any answer")
+                continue
+            requests = self._requests.values()
+            if not self._schedule.fits(Prepare(), None, due_s, requests, now_s):
+                return None
+            self._frames.popleft()
+            remaining_s = None if deadline_s is None else due_s - now_s
+            self._last_request += 1
+            request = Request(
+                id=self._last_request,
+                frame=frame.frame,
+                arrived_s=frame.arrived_s,
+                due_s=due_s,
+                deadline_s=None if deadline_s is None else frame.arrived_s + deadline_s,
+                decision=self._decider.decide(DecisionPoint.ADMISSION, None, remaining_s, now_s),
+            )
+            self.counters["admitted"] += 1
+            self._requests[request.id] = request
+            return request
+        return None
+
+    def _choose(self, point: DecisionPoint, request: Request, now_s: float) -> None:
+        """Ask the policy again for a request under way; an answer ends it."""
+        before = request.decision.option.key
+        request.decision = self._decider.decide(point, request, request.remaining_s(now_s), now_s)
+        if request.decision.option.kind is OptionKind.ANSWER:
+            self._answer_locally(request, request.decision.reason, now_s)
+        elif request.decision.option.key != before:
+            self.counters["changed_decisions"] += 1
+
+    # --- cloud ----------------------------------------------------------------------------------
+
+    def _send_ready(self, now_s: float) -> None:
+        """Send what is encoded, in order of admission, as far as the credit goes."""
+        if not self._link.ready:
+            return
+        for request in list(self._requests.values()):
+            if not self._ready_to_send(request, now_s):
+                continue
+            assert request.encoded is not None
+            path = request.decision.option.plan.path
+            nbytes = len(request.encoded.payload)
+            usable = self._link.serves(self._path_number[path]) and self._link.takes(nbytes)
+            if not usable:
+                self._refuse_path(request, now_s)
+            elif not self._link.has_credit(nbytes):
+                self.counters["waits_for_credit"] += not request.starved
+                request.starved = True
+                return
+            else:
+                self._send(request, now_s)
+
+    def _ready_to_send(self, request: Request, now_s: float) -> bool:
+        plan = request.decision.option.plan
+        return (
+            request.decision.option.kind is OptionKind.OFFLOAD
+            and not request.sent
+            and request.encoded_for == (plan.path, plan.level)
+            and (request.retry_s is None or now_s >= request.retry_s)
+        )
+
+    def _send(self, request: Request, now_s: float) -> None:
+        """Send the payload; if it had to wait for credit, ask the policy once more before."""
+        if request.starved:
+            request.starved = False
+            self._choose(DecisionPoint.CREDIT, request, now_s)
+            if request.id not in self._requests or not self._ready_to_send(request, now_s):
+                return
+        assert request.encoded is not None
+        plan = request.decision.option.plan
+        payload = request.encoded.payload
+        messages = self._link.infer(
+            request=request.id,
+            path=self._path_number[plan.path],
+            level=plan.level,
+            stop=self._book.end,
+            request_class=request.request_class,
+            budget_us=self._decider.budget_us(request, len(payload), now_s),
+            payload=payload,
+            dims=request.encoded.dims,
+            now_s=now_s,
+        )
+        request.sent = True
+        request.retry_s = None
+        request.header_bytes += sum(map(size, messages)) - len(payload)
+        self._out += [Send(message) for message in messages]
+
+    def _on_message(self, event: Received, now_s: float) -> None:
+        message = event.message
+        self._link.heard(now_s)
+        if isinstance(message, Reply):
+            self._on_reply(message, now_s)
+        elif isinstance(message, Error) and message.request:
+            self._on_refusal(message, now_s)
+        elif isinstance(message, Pong):
+            self._decider.on_pong(message, now_s)
+        elif not isinstance(message, CancelAck):
+            self._out += self._link.on_message(message, now_s)
+
+    def _on_reply(self, reply: Reply, now_s: float) -> None:
+        request = self._requests.get(reply.request)
+        if request is None or not request.sent:
+            self.counters["late_replies"] += 1
+        elif not reply.final:
+            self.counters["partial_replies"] += 1
+        elif checksum(reply.payload) != reply.checksum:
+            self.counters["damaged_replies"] += 1
+            self._give_back(request, 0.0, now_s)
+        else:
+            self._decider.on_reply(reply, request, now_s)
+            request.header_bytes += size(reply) - len(reply.payload)
+            result = CloudResult(reply.payload, reply.dims)
+            self._deliver(request, result, request.decision.reason, now_s)
+
+    def _on_refusal(self, error: Error, now_s: float) -> None:
+        code = error.code.name.lower()
+        self.counters[f"refused_{code}"] += 1
+        request = self._requests.get(error.request)
+        if request is None or not request.sent:
+            return
+        detail = f"request={request.id} code={code} detail={error.detail!r}"
+        self._out.append(Report("refused", detail, warning=True))
+        if error.code in RETRYABLE:
+            self._give_back(request, error.retry_after_ms / 1000, now_s)
+        else:
+            self._refuse_path(request, now_s)
+
+    def _give_back(self, request: Request, after_s: float, now_s: float) -> None:
+        """Send a deferred request again later; a live one goes on without this path."""
+        request.attempts += 1
+        if request.deadline_s is None and request.attempts < MAX_ATTEMPTS:
+            request.sent = False
+            request.retry_s = now_s + max(after_s, RETRY_S * 2**request.attempts)
+        else:
+            self._refuse_path(request, now_s)
+
+    def _refuse_path(self, request: Request, now_s: float) -> None:
+        request.sent = False
+        request.refused.add(request.decision.option.plan.path)
+        self._choose(DecisionPoint.REFUSAL, request, now_s)
+
+    def _recall_unsent(self, now_s: float) -> None:
+        """Without a session nothing is under way: live requests are decided anew."""
+        if self._link.ready:
+            return
+        for request in list(self._requests.values()):
+            request.sent = False
+            offloading = request.decision.option.kind is OptionKind.OFFLOAD
+            if offloading and request.deadline_s is not None:
+                self._choose(DecisionPoint.REFUSAL, request, now_s)
+
+    # --- answers --------------------------------------------------------------------------------
+
+    def _hand_over_due(self, now_s: float) -> None:
+        """Answer every request that is due with the best that the device has."""
+        for request in list(self._requests.values()):
+            if now_s >= request.due_s and request.results:
+                request.timer_late_s = max(request.timer_late_s, self._timer_late_s)
+                self.counters["fallback_answers"] += 1
+                self._answer_locally(request, "no better answer came in time", now_s)
+
+    def _answer_locally(self, request: Request, reason: str, now_s: float) -> None:
+        self._deliver(request, request.results[request.latest_exit], reason, now_s)
+
+    def _deliver(
+        self,
+        request: Request,
+        result: LocalResult | CloudResult | None,
+        reason: str,
+        now_s: float,
+        error: str | None = None,
+    ) -> None:
+        """Hand over the one final answer and forget the request."""
+        del self._requests[request.id]
+        entry = self._entry.get(request.decision.option.plan.path, self._book.end)
+        answer = make_answer(request, result, (entry, self._book.end), reason, now_s, error)
+        by = answer.provenance.answered_by
+        self.counters["failed_requests" if error else f"answered_{by}"] += 1
+        self.counters["late_answers"] += is_late(answer)
+        if request.sent and by != "cloud":
+            self._out.append(Send(Cancel(request.id)))
+        self._out.append(answer)
+        if self._job is None or self._job.request != request.id:
+            self._out.append(Release(request.id))
+        self._decider.policy.observe(outcome(answer, request))

@@ -1,0 +1,241 @@
+"""What goes into the agent machine and what comes out of it.
+
+Tensors never pass through the machine: a driver keeps them by request, and the machine names the
+stage to run on them. A payload is anything with a length that can be sliced.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from splitnet.values import Provenance
+from splitnet.wire import Message, Payload
+
+# --- stages -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    """Preprocess the sample into the tensors of boundary 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunSegments:
+    """Run segments `first` to `stop - 1`: from boundary `first` to boundary `stop`.
+
+    If `stop` is the last boundary, the outcome is a `LocalResult`, otherwise ``None``.
+    """
+
+    first: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunExit:
+    """Run the exit graph `exit` on the tensors of its boundary; the outcome is a `LocalResult`."""
+
+    exit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Encode:
+    """Run the encoder and the codecs of `path` at `level`; the outcome is an `Encoded`."""
+
+    path: str
+    level: int
+
+
+Stage: TypeAlias = Prepare | RunSegments | RunExit | Encode
+
+
+@dataclass(frozen=True, slots=True)
+class LocalResult:
+    """An answer computed on the device; `answer` is the driver's own and passed through."""
+
+    confidence: float
+    answer: object
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A payload ready to be sent, and the values of the dynamic dimensions."""
+
+    payload: Payload
+    dims: tuple[int, ...] = ()
+
+
+# --- events -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class FrameArrived:
+    """A source produced `frame` (a number of the driver's) at `arrived_s`."""
+
+    frame: int
+    arrived_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class StageDone:
+    """The stage of `job` ended well after `duration_s`."""
+
+    job: int
+    duration_s: float
+    outcome: LocalResult | Encoded | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StageFailed:
+    """The stage of `job` raised; `message` is one line."""
+
+    job: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class LinkUp:
+    """The connection asked for with `OpenLink` is established."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkDown:
+    """The connection is gone or could not be made."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message of the worker arrived, complete and parsed."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Garbled:
+    """Bytes arrived that are not a message (`reason` is one line)."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """The time of `wakeup_s` has come.
+
+    `late_s` is by how much the timer overshot: from the moment asked for, or from the moment the
+    driver began to wait if that was later, until the driver woke up.
+    """
+
+    late_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Admit nothing more, answer what was admitted, then say bye."""
+
+
+AgentEvent: TypeAlias = (
+    FrameArrived | StageDone | StageFailed | LinkUp | LinkDown | Received | Garbled | Tick | Drain
+)
+
+# --- actions ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class OpenLink:
+    """Open a fresh connection to the worker."""
+
+
+@dataclass(frozen=True, slots=True)
+class CloseLink:
+    """Close the connection if there is one; nothing unsent may survive it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send a message on the open connection."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class RunStage:
+    """Run a stage of a request on the device's executor, which is free.
+
+    The frame is the one that the request was made of.
+    """
+
+    job: int
+    request: int
+    frame: int
+    stage: Stage
+
+
+@dataclass(frozen=True, slots=True)
+class CloudResult:
+    """The payload of a final reply; the driver decodes it."""
+
+    payload: Payload
+    dims: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """Hand the one final answer of a request to the application.
+
+    Attributes
+    ----------
+    result
+        A `LocalResult`, a `CloudResult`, or
+        ``None`` if the request ended in `error`.
+    latency_s, deadline_s
+        From the arrival of the frame to now, and the deadline counted from the same moment.
+    late_s, timer_late_s
+        By how much the answer is behind its deadline (negative if early), and by how much the
+        timer behind this answer overshot (0 if no timer was involved).
+    """
+
+    request: int
+    frame: int
+    result: LocalResult | CloudResult | None
+    provenance: Provenance
+    latency_s: float
+    deadline_s: float | None
+    late_s: float | None
+    timer_late_s: float
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Forget the tensors of a request."""
+
+    request: int
+
+
+@dataclass(frozen=True, slots=True)
+class DropFrame:
+    """A frame that was never admitted is thrown away (newest wins, or it can no longer make it)."""
+
+    frame: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Something an operator should read, as one line: ``event`` and ``key=value`` details."""
+
+    event: str
+    detail: str
+    warning: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Draining is complete: everything is answered and the worker was told."""
+
+
+AgentAction: TypeAlias = (
+    OpenLink | CloseLink | Send | RunStage | Deliver | Release | DropFrame | Report | Finished
+)

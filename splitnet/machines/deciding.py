@@ -1,0 +1,100 @@
+"""Asking the policy: what link and cloud can do, which options there are, which one is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+
+from splitnet.machines.link import Link, elapsed_s
+from splitnet.machines.options import OptionBook
+from splitnet.machines.request import Request
+from splitnet.policies.base import Policy
+from splitnet.policies.estimators import CloudEstimator, LinkEstimator
+from splitnet.values import Decision, DecisionPoint, DecisionState, Plan, Telemetry
+from splitnet.wire import Pong, Reply
+
+
+class Decider:
+    """Keeps the estimates and puts every decision to the policy with the options of the moment."""
+
+    def __init__(
+        self, book: OptionBook, policy: Policy, link: Link, path_number: dict[str, int]
+    ) -> None:
+        policy.check(book.keys())
+        self.policy = policy
+        self._book = book
+        self._link = link
+        self._path_number = path_number
+        self._link_estimate = LinkEstimator()
+        self._cloud_estimate = CloudEstimator()
+
+    def telemetry(self, now_s: float) -> Telemetry:
+        """Return what is known of link and cloud now."""
+        link, cloud = self._link_estimate, self._cloud_estimate
+        return Telemetry(
+            connected=self._link.ready,
+            rtt_s=link.rtt_s,
+            goodput_bps=link.goodput_bps,
+            link_age_s=None if link.updated_s is None else now_s - link.updated_s,
+            cloud_wait_s=cloud.wait_s,
+            cloud_slowdown=cloud.slowdown,
+            cloud_age_s=None if cloud.updated_s is None else now_s - cloud.updated_s,
+        )
+
+    def decide(
+        self,
+        point: DecisionPoint,
+        request: Request | None,
+        remaining_s: float | None,
+        now_s: float,
+    ) -> Decision:
+        """Return the policy's choice for a request, or for a frame (``None``) at admission."""
+        usable = self._usable(set() if request is None else request.refused, remaining_s)
+        options = self._book.options(request, remaining_s, usable)
+        confidence = None
+        if request is not None and request.results:
+            confidence = request.results[request.latest_exit].confidence
+        state = DecisionState(point, self.telemetry(now_s), remaining_s, confidence)
+        return self.policy.choose(state, options)
+
+    def _usable(self, refused: set[str], remaining_s: float | None) -> Callable[[Plan], bool]:
+        """Return which plans can be sent: a deferred request may wait for a session, a live not."""
+
+        def usable(plan: Plan) -> bool:
+            if plan.path in refused:
+                return False
+            if self._link.ready:
+                return self._link.serves(self._path_number[plan.path])
+            return remaining_s is None
+
+        return usable
+
+    def budget_us(self, request: Request, nbytes: int, now_s: float) -> int:
+        """Return what the worker may use: the rest of the deadline without the link's share."""
+        remaining_s = request.remaining_s(now_s)
+        if remaining_s is None:
+            return 0
+        estimate = self._link_estimate
+        crossing_s = (estimate.rtt_s or 0.0) + 8 * nbytes / (estimate.goodput_bps or inf)
+        return max(1, int(1e6 * (remaining_s - crossing_s)))
+
+    def on_pong(self, pong: Pong, now_s: float) -> None:
+        """Learn the round trip time and the worker's queue from a pong."""
+        self._link_estimate.on_rtt(elapsed_s(now_s, pong.stamp), now_s)
+        self._cloud_estimate.on_load(pong.load.wait_us / 1e6, now_s)
+
+    def on_reply(self, reply: Reply, request: Request, now_s: float) -> None:
+        """Learn from a final reply, and note its times in the request."""
+        assert request.encoded is not None
+        plan = request.decision.option.plan
+        server_s = (reply.decode_us + reply.run_us) / 1e6
+        network_s = max(0.0, elapsed_s(now_s, reply.stamp) - reply.queue_us / 1e6 - server_s)
+        nbytes = len(request.encoded.payload) + len(reply.payload)
+        self._link_estimate.on_transfer(nbytes, network_s, now_s)
+        self._cloud_estimate.on_load(reply.load.wait_us / 1e6, now_s)
+        profiled_s = self._book.cloud_run_s(plan.path, plan.level)
+        self._cloud_estimate.on_run(server_s, profiled_s, now_s)
+        request.stages_s["network"] = network_s
+        request.stages_s["cloud:queue"] = reply.queue_us / 1e6
+        request.stages_s["cloud:decode"] = reply.decode_us / 1e6
+        request.stages_s["cloud:run"] = reply.run_us / 1e6

@@ -1,0 +1,236 @@
+"""The feasible continuations of a request, priced from profile and sample table.
+
+What the exits already passed said of a request selects the rows of the sample table that its
+expected accuracy and bytes are taken from: an exit that is right for most samples is right far less
+often for those that did not leave there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from splitnet.bundle import Bundle, ExitHead
+from splitnet.machines.agent_io import Encode, Prepare, RunExit, RunSegments, Stage
+from splitnet.machines.request import NOT_PREPARED, Request
+from splitnet.machines.stage_times import StageTimes
+from splitnet.values import (
+    DEVICE,
+    ExitStep,
+    Option,
+    OptionKind,
+    Plan,
+    Profile,
+    decode_stage,
+    segment_stage,
+)
+
+MIN_ROWS = 20
+"""Fewer rows than this say too little; the whole table is used instead."""
+
+Known: TypeAlias = tuple[tuple[str, bool], ...]
+"""Exits already run, in order, and whether their threshold was reached."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """Statistics of a plan over the rows that match what is known of a request."""
+
+    accuracy: float
+    uplink_bytes: int
+    exit_share: float
+
+
+class OptionBook:
+    """Lists the options of a request at any point of its way."""
+
+    def __init__(self, bundle: Bundle, times: StageTimes) -> None:
+        self._contract = bundle.contract
+        self._table = bundle.table
+        self._times = times
+        self._cloud = _cloud_profile(bundle)
+        self._expected: dict[tuple[Plan, Known], Expected] = {}
+        self.exits: dict[str, ExitHead] = {
+            head.id: head for head in sorted(bundle.advice.exits, key=lambda head: head.boundary)
+        }
+        self.end = len(self._contract.segments)
+        self._cut = {path.id: path.hops[0].boundary for path in self._contract.paths}
+        self._reply_bytes = sum(spec.sample_bytes() for spec in self._contract.outputs)
+        self._reference = next(p.id for p in self._contract.paths if p.kind == "exact")
+        rule = tuple(ExitStep(h.id, h.confidence, h.threshold) for h in self.exits.values())
+        self._offload_plans = bundle.advice.plans
+        self._local_plans = (Plan(DEVICE, 0), Plan(DEVICE, 0, rule)) if rule else (Plan(DEVICE, 0),)
+
+    def keys(self) -> list[str]:
+        """Return the name of every option that a policy may be told to follow."""
+        offload = [plan.key for plan in self._offload_plans]
+        return offload + [option.key for option in self._local(NOT_PREPARED, (), None)]
+
+    def cut(self, path: str) -> int:
+        """Return the boundary at which the device stops on `path`."""
+        return self._cut[path]
+
+    def remaining_s(self, stages: Sequence[Stage]) -> float:
+        """Return the expected device time of `stages`."""
+        return self._times.p50_s(*stages)
+
+    def cloud_run_s(self, path: str, level: int) -> float:
+        """Return the worker's time for one request of `path` according to the build's profile."""
+        entry = self._contract.path(path).hops[0].entry
+        keys = [decode_stage(path, level)]
+        keys += [segment_stage(index) for index in range(entry, self.end)]
+        return sum(self._cloud.stages[key].p50_s for key in keys if key in self._cloud.stages)
+
+    def options(
+        self,
+        request: Request | None,
+        remaining_s: float | None,
+        may_offload: Callable[[Plan], bool],
+    ) -> list[Option]:
+        """Return what can be done with `request` now (``None``: a frame at admission).
+
+        `may_offload` says for which plans the connection can be used. The shortest way to a local
+        answer is always among the options.
+        """
+        boundary = NOT_PREPARED if request is None else request.boundary
+        known = () if request is None else self._known(request)
+        options = [
+            self._offload(plan, boundary, known)
+            for plan in self._offload_plans
+            if may_offload(plan)
+        ]
+        local = self._local(boundary, known, remaining_s)
+        answer = None if request is None else self._answer(request, known, bool(options))
+        return ([answer] if answer else []) + options + local
+
+    def fallback(self, boundary: int) -> tuple[Stage, ...]:
+        """Return the shortest way from `boundary` to a local answer: the first exit or the end."""
+        first = next(iter(self.exits), None)
+        return self._way(boundary, first)
+
+    def _known(self, request: Request) -> Known:
+        return tuple(
+            (exit_id, request.results[exit_id].confidence >= head.threshold)
+            for exit_id, head in self.exits.items()
+            if exit_id in request.results
+        )
+
+    def _way(self, boundary: int, exit_id: str | None) -> tuple[Stage, ...]:
+        """Return the stages from `boundary` to an exit or to the end of the network."""
+        stop = self.end if exit_id is None else self.exits[exit_id].boundary
+        stages: list[Stage] = [Prepare()] if boundary == NOT_PREPARED else []
+        if max(boundary, 0) < stop:
+            stages.append(RunSegments(max(boundary, 0), stop))
+        return (*stages, RunExit(exit_id)) if exit_id is not None else tuple(stages)
+
+    def _answer(self, request: Request, known: Known, can_offload: bool) -> Option | None:
+        """Answer with the last exit: if the plan's rule is met, or if nothing can be sent."""
+        if not known:
+            return None
+        exit_id = known[-1][0]
+        plan = request.decision.option.plan
+        confidence = request.results[exit_id].confidence
+        met = any(s.exit == exit_id and confidence >= s.threshold for s in plan.exits)
+        if not met and can_offload:
+            return None
+        return Option(
+            kind=OptionKind.ANSWER,
+            plan=plan,
+            exit=exit_id,
+            accuracy=self._mean(self._table.exits[exit_id][0], known),
+            device_s=0.0,
+        )
+
+    def _local(self, boundary: int, known: Known, remaining_s: float | None) -> list[Option]:
+        """Go on to a later exit or to the end, as far as time allows.
+
+        The shortest way is offered even if it is late, unless an exit has answered already.
+        """
+        done = {exit_id for exit_id, _ in known}
+        options: list[Option] = []
+        for exit_id in [*(e for e in self.exits if e not in done), None]:
+            way = self._way(boundary, exit_id)
+            in_time = remaining_s is None or self._times.p95_s(*way) <= remaining_s
+            if in_time or not (options or known):
+                options += self._ending_at(exit_id, self._times.p50_s(*way), known)
+        return options
+
+    def _ending_at(self, exit_id: str | None, device_s: float, known: Known) -> list[Option]:
+        if exit_id is not None:
+            accuracy = self._mean(self._table.exits[exit_id][0], known)
+            return [Option(OptionKind.LOCAL, Plan(DEVICE, 0), exit_id, accuracy, device_s)]
+        return [
+            Option(OptionKind.LOCAL, plan, None, self._statistics(plan, known).accuracy, device_s)
+            for plan in self._local_plans
+        ]
+
+    def _offload(self, plan: Plan, boundary: int, known: Known) -> Option:
+        cut = self._cut[plan.path]
+        stages: list[Stage] = [Prepare()] if boundary == NOT_PREPARED else []
+        if max(boundary, 0) < cut:
+            stages.append(RunSegments(max(boundary, 0), cut))
+        done = {exit_id for exit_id, _ in known}
+        tried = [s.exit for s in plan.exits if s.exit not in done]
+        first_exit_s = self._times.p50_s(*self._way(boundary, tried[0])) if tried else 0.0
+        stages += [RunExit(exit_id) for exit_id in tried]
+        stages.append(Encode(plan.path, plan.level))
+        expected = self._statistics(plan, known)
+        return Option(
+            kind=OptionKind.OFFLOAD,
+            plan=plan,
+            exit=None,
+            accuracy=expected.accuracy,
+            device_s=self._times.p50_s(*stages),
+            cloud_s=self.cloud_run_s(plan.path, plan.level),
+            uplink_bytes=expected.uplink_bytes,
+            downlink_bytes=self._reply_bytes,
+            exit_share=expected.exit_share,
+            exit_device_s=first_exit_s,
+        )
+
+    def _statistics(self, plan: Plan, known: Known) -> Expected:
+        """Return what the matching rows say of `plan`, exits on its way included."""
+        if (plan, known) not in self._expected:
+            self._expected[plan, known] = self._compute(plan, known)
+        return self._expected[plan, known]
+
+    def _compute(self, plan: Plan, known: Known) -> Expected:
+        path, level = (self._reference, 0) if plan.path == DEVICE else (plan.path, plan.level)
+        score, _, nbytes = self._table.paths[path, level]
+        rows = self._rows(known)
+        staying = rows.copy()
+        total = 0.0
+        done = {exit_id for exit_id, _ in known}
+        for step in plan.exits:
+            if step.exit not in done:
+                exit_score, confidence = self._table.exits[step.exit]
+                leaving = staying & (confidence >= step.threshold)
+                total += float(exit_score[leaving].sum())
+                staying &= ~leaving
+        total += float(score[staying].sum())
+        sent = staying if staying.any() else rows
+        return Expected(
+            accuracy=total / int(rows.sum()),
+            uplink_bytes=0 if plan.path == DEVICE else round(float(nbytes[sent].mean())),
+            exit_share=1.0 - int(staying.sum()) / int(rows.sum()),
+        )
+
+    def _mean(self, score: NDArray[Any], known: Known) -> float:
+        return float(score[self._rows(known)].mean())
+
+    def _rows(self, known: Known) -> NDArray[np.bool_]:
+        """Return the rows of the sample table on which the exits said the same."""
+        rows = np.ones(len(self._table.keys), dtype=np.bool_)
+        for exit_id, passed in known:
+            confidence = self._table.exits[exit_id][1]
+            rows &= (confidence >= self.exits[exit_id].threshold) == passed
+        return rows if rows.sum() >= MIN_ROWS else np.ones(len(rows), dtype=np.bool_)
+
+
+def _cloud_profile(bundle: Bundle) -> Profile:
+    """Return the profile that cloud times are predicted from: the one made by the build."""
+    return bundle.advice.profiles[0] if bundle.advice.profiles else Profile("unknown", {})

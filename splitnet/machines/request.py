@@ -1,0 +1,73 @@
+"""One admitted request on the device, from admission to its one final answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from splitnet.machines.agent_io import Encoded, LocalResult
+from splitnet.values import Decision, RequestClass
+
+NOT_PREPARED = -1
+"""Boundary of a request whose sample has not been preprocessed yet."""
+
+
+@dataclass(slots=True)
+class Request:
+    """What the agent knows of a request.
+
+    Attributes
+    ----------
+    due_s, deadline_s
+        When a local answer is handed over, and the deadline itself (``None`` for deferred ones).
+    decision
+        What the policy chose last.
+    boundary
+        The furthest boundary whose tensors the driver holds; it holds the earlier ones too.
+    results
+        Local answers by exit, in order; the end of the network has the key ``None``.
+    encoded, encoded_for
+        The payload, and the (path, level) that it was made for.
+    sent
+        Whether the payload is with the worker of the present session.
+    starved
+        Whether the payload had to wait for credit.
+    attempts, retry_s
+        How often the worker gave it back for now, and when to try again.
+    refused
+        Paths that will not be tried again.
+    timer_late_s
+        By how much timers of this request overshot.
+    """
+
+    id: int
+    frame: int
+    arrived_s: float
+    due_s: float
+    deadline_s: float | None
+    decision: Decision
+    boundary: int = NOT_PREPARED
+    results: dict[str | None, LocalResult] = field(default_factory=dict)
+    encoded: Encoded | None = None
+    encoded_for: tuple[str, int] | None = None
+    sent: bool = False
+    starved: bool = False
+    attempts: int = 0
+    retry_s: float | None = None
+    refused: set[str] = field(default_factory=set)
+    timer_late_s: float = 0.0
+    header_bytes: int = 0
+    stages_s: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def request_class(self) -> RequestClass:
+        """Live if there is a deadline."""
+        return RequestClass.DEFERRED if self.deadline_s is None else RequestClass.LIVE
+
+    def remaining_s(self, now_s: float) -> float | None:
+        """Return the time left for an answer, ``None`` without a deadline."""
+        return None if self.deadline_s is None else self.due_s - now_s
+
+    @property
+    def latest_exit(self) -> str | None:
+        """The last local answer computed: every stage is behind the ones before."""
+        return next(reversed(self.results))

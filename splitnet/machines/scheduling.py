@@ -1,0 +1,104 @@
+"""What the device does next: one stage at a time, no promise broken.
+
+The device cannot be interrupted (an onnxruntime call runs to its end), so a stage is started only
+if every live request can still get its local answer afterwards (`splitnet.machines.promises`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from splitnet.machines.agent_io import Encode, Prepare, RunExit, RunSegments, Stage
+from splitnet.machines.options import OptionBook
+from splitnet.machines.promises import Promise, most_urgent, slack_s
+from splitnet.machines.request import NOT_PREPARED, Request
+from splitnet.machines.stage_times import StageTimes
+from splitnet.values import OptionKind
+
+
+class DeviceSchedule:
+    """Answers what to run and whether it may start now."""
+
+    def __init__(self, book: OptionBook, times: StageTimes, rescue_margin_s: float) -> None:
+        self._book = book
+        self._times = times
+        self._margin_s = rescue_margin_s
+
+    def next_stage(self, request: Request) -> Stage | None:
+        """Return the next stage on the way chosen, ``None`` if nothing is left for the device."""
+        option = request.decision.option
+        if request.boundary == NOT_PREPARED:
+            return Prepare()
+        if option.kind is OptionKind.OFFLOAD:
+            stop = self._book.cut(option.plan.path)
+        else:
+            stop = self._book.end if option.exit is None else self._book.exits[option.exit].boundary
+        for exit_id, head in self._book.exits.items():
+            if head.boundary <= stop and self._wants(request, exit_id):
+                if head.boundary <= request.boundary:
+                    return RunExit(exit_id)
+                return RunSegments(request.boundary, head.boundary)
+        if request.boundary < stop:
+            return RunSegments(request.boundary, stop)
+        plan = option.plan
+        if option.kind is OptionKind.OFFLOAD and request.encoded_for != (plan.path, plan.level):
+            return Encode(plan.path, plan.level)
+        return None
+
+    def _wants(self, request: Request, exit_id: str) -> bool:
+        """Return whether an exit is to be run: the plan's rule, its answer, or the fallback."""
+        if exit_id in request.results:
+            return False
+        option = request.decision.option
+        if exit_id == option.exit or any(step.exit == exit_id for step in option.plan.exits):
+            return True
+        return request.deadline_s is not None and not request.results
+
+    def fits(
+        self,
+        stage: Stage,
+        request: Request | None,
+        due_s: float,
+        others: Iterable[Request],
+        now_s: float,
+    ) -> bool:
+        """Return whether every promise can be kept if `stage` of `request` starts now.
+
+        ``None`` stands for a frame that would become a request due at `due_s`.
+        """
+        promises = self._promises(other for other in others if other is not request)
+        answered = request is not None and bool(request.results)
+        if not answered and not isinstance(stage, RunExit):
+            boundary = NOT_PREPARED if request is None else request.boundary
+            if isinstance(stage, Prepare):
+                boundary = 0
+            elif isinstance(stage, RunSegments):
+                boundary = stage.stop
+            promises.append(Promise(0, due_s, self._times.p95_s(*self._book.fallback(boundary))))
+        return slack_s(promises, now_s + self._times.p95_s(stage)) >= 0
+
+    def rescue(
+        self, requests: Iterable[Request], now_s: float, *, at_once: bool
+    ) -> tuple[int, Stage] | None:
+        """Return the request whose promise must be worked on now, and its next stage.
+
+        With `at_once` the promise due first is worked on even if there is still time, since other
+        work waits behind it.
+        """
+        by_id = {request.id: request for request in requests}
+        promises = self._promises(by_id.values())
+        urgent = most_urgent(promises)
+        if urgent is None or not (at_once or slack_s(promises, now_s) <= self._margin_s):
+            return None
+        return urgent.request, self._book.fallback(by_id[urgent.request].boundary)[0]
+
+    def rescue_at_s(self, requests: Iterable[Request]) -> float:
+        """Return when the next promise must be worked on if the device stays free."""
+        return slack_s(self._promises(requests), 0.0) - self._margin_s
+
+    def _promises(self, requests: Iterable[Request]) -> list[Promise]:
+        return [
+            Promise(r.id, r.due_s, self._times.p95_s(*self._book.fallback(r.boundary)))
+            for r in requests
+            if not r.results
+        ]

@@ -1,0 +1,124 @@
+"""What the worker knows of one connected agent: credit, payloads under assembly, liveness."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from splitnet.wire import Chunk, Credit, Infer, InferFlag, Payload, checksum, join
+
+
+@dataclass(slots=True)
+class Assembly:
+    """A request whose chunks are still arriving."""
+
+    infer: Infer
+    parts: list[Payload]
+    nbytes: int
+
+
+@dataclass(slots=True)
+class Session:
+    """A session that the worker issued; credit is cumulative and counted from its beginning.
+
+    Attributes
+    ----------
+    granted_requests, granted_bytes
+        The grant last told to the agent.
+    received_requests, received_bytes
+        What the agent has spent of it.
+    released_requests, released_bytes
+        What is over and done with; the next grant is this plus the window.
+    open_requests
+        Requests that were accepted and not answered yet.
+    """
+
+    id: int
+    peer: bytes
+    device: str
+    max_reply_bytes: int
+    heard_s: float
+    granted_requests: int
+    granted_bytes: int
+    received_requests: int = 0
+    received_bytes: int = 0
+    released_requests: int = 0
+    released_bytes: int = 0
+    assembling: dict[int, Assembly] = field(default_factory=dict)
+    open_requests: dict[int, int] = field(default_factory=dict)
+
+    def begin(self, infer: Infer) -> bool:
+        """Take chunk 0 of a request; return whether the credit covers it."""
+        self.received_requests += 1
+        self.received_bytes += len(infer.payload)
+        within = self._within_credit()
+        if within:
+            parts: list[Payload] = [infer.payload]
+            self.assembling[infer.request] = Assembly(infer, parts, len(infer.payload))
+        else:
+            self.release(1, len(infer.payload))
+        return within
+
+    def extend(self, chunk: Chunk) -> Assembly | None:
+        """Take a further chunk; return its assembly, ``None`` if the request is not wanted."""
+        self.received_bytes += len(chunk.payload)
+        assembly = self.assembling.get(chunk.request)
+        if assembly is None:
+            self.release(0, len(chunk.payload))
+            return None
+        assembly.parts.append(chunk.payload)
+        assembly.nbytes += len(chunk.payload)
+        return assembly
+
+    def _within_credit(self) -> bool:
+        return (
+            self.received_requests <= self.granted_requests
+            and self.received_bytes <= self.granted_bytes
+        )
+
+    def overdrawn(self) -> bool:
+        """Return whether the agent has sent more than it was granted."""
+        return not self._within_credit()
+
+    def complete(self, request: int) -> Payload:
+        """End the assembly of `request` and return its payload."""
+        assembly = self.assembling.pop(request)
+        self.open_requests[request] = assembly.nbytes
+        return join(assembly.parts)
+
+    def abandon(self, request: int) -> None:
+        """Forget a request that was being assembled."""
+        assembly = self.assembling.pop(request, None)
+        if assembly is not None:
+            self.release(1, assembly.nbytes)
+
+    def finish(self, request: int) -> None:
+        """Note that an accepted request was answered, whatever the answer."""
+        self.release(1, self.open_requests.pop(request))
+
+    def release(self, requests: int, nbytes: int) -> None:
+        """Count requests and bytes that no longer occupy the worker."""
+        self.released_requests += requests
+        self.released_bytes += nbytes
+
+    def renew(self, window_requests: int, window_bytes: int) -> Credit | None:
+        """Return a new grant once half of the window is free again."""
+        requests = self.released_requests + window_requests
+        nbytes = self.released_bytes + window_bytes
+        if (
+            2 * (requests - self.granted_requests) < window_requests
+            and 2 * (nbytes - self.granted_bytes) < window_bytes
+        ):
+            return None
+        self.granted_requests = max(requests, self.granted_requests)
+        self.granted_bytes = max(nbytes, self.granted_bytes)
+        return Credit(self.granted_requests, self.granted_bytes)
+
+
+def intact(message: Infer | Chunk) -> bool:
+    """Return whether a chunk's checksum fits its bytes."""
+    return checksum(message.payload) == message.checksum
+
+
+def is_complete(infer: Infer) -> bool:
+    """Return whether chunk 0 is the whole payload."""
+    return not infer.flags & InferFlag.MORE_CHUNKS

@@ -1,0 +1,451 @@
+"""The worker machine: sessions, credit, batches, replies. It knows nothing of sockets or of Ray."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import inf
+
+from splitnet.bundle import Contract
+from splitnet.errors import WireCode
+from splitnet.machines.batching import Batcher, Work
+from splitnet.machines.session import Assembly, Session, intact, is_complete
+from splitnet.machines.worker_io import (
+    BatchDone,
+    BatchItem,
+    ItemResult,
+    PeerGarbled,
+    PeerGone,
+    PeerMessage,
+    RunBatch,
+    SendTo,
+    WorkerAction,
+    WorkerDrain,
+    WorkerEvent,
+    WorkerFinished,
+    WorkerReport,
+)
+from splitnet.values import Load
+from splitnet.wire import (
+    PROTOCOL_VERSION,
+    Bye,
+    Cancel,
+    CancelAck,
+    Chunk,
+    Error,
+    Hello,
+    Infer,
+    InferFlag,
+    Message,
+    Ping,
+    Pong,
+    Reply,
+    Welcome,
+    checksum,
+)
+
+MISSED_HEARTBEATS = 3
+"""Intervals of silence after which a session is forgotten (docs/wire.md, heartbeat)."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerConfig:
+    """Bounds of the worker.
+
+    Attributes
+    ----------
+    window_requests, window_bytes
+        Credit of one session: what it may have in the worker at once.
+    retry_after_ms
+        What a refused agent is told to wait while the worker drains or is overdrawn.
+    """
+
+    max_batch: int = 8
+    max_request_bytes: int = 4 << 20
+    max_chunk_bytes: int = 256 << 10
+    max_sessions: int = 1024
+    window_requests: int = 64
+    window_bytes: int = 8 << 20
+    heartbeat_s: float = 1.0
+    retry_after_ms: int = 200
+
+
+class WorkerMachine:
+    """Serves the paths of its contracts to every agent that has a session."""
+
+    def __init__(self, contracts: Mapping[int, Contract], config: WorkerConfig, epoch: int) -> None:
+        self._contracts = contracts
+        self._config = config
+        self._epoch = epoch
+        self._paths = {
+            contract.path_hash(path.id): (handle, number)
+            for handle, contract in contracts.items()
+            for number, path in enumerate(contract.paths)
+        }
+        self._sessions: dict[int, Session] = {}
+        self._of_peer: dict[bytes, int] = {}
+        self._batcher = Batcher(config.max_batch)
+        self._running: tuple[int, tuple[Work, ...], float] | None = None
+        self._last_session = 0
+        self._last_batch = 0
+        self._busy = 0.0
+        self._idle_since_s = 0.0
+        self._draining = False
+        self._finished = False
+        self._out: list[WorkerAction] = []
+        self.counters: Counter[str] = Counter()
+
+    # --- what a driver asks ---------------------------------------------------------------------
+
+    @property
+    def wakeup_s(self) -> float | None:
+        """When to send the next `WorkerTick`, ``None`` if there is nothing to wait for."""
+        patience_s = MISSED_HEARTBEATS * self._config.heartbeat_s
+        silence_s = min((s.heard_s for s in self._sessions.values()), default=inf) + patience_s
+        wakeup_s = min(silence_s, self._batcher.next_expiry_s())
+        return None if wakeup_s == inf else wakeup_s
+
+    @property
+    def sessions(self) -> int:
+        """Number of open sessions."""
+        return len(self._sessions)
+
+    @property
+    def load(self) -> Load:
+        """What replies and pongs say of this worker."""
+        running = len(self._running[1]) if self._running else 0
+        return Load(
+            queued=len(self._batcher),
+            wait_us=int(1e6 * self._batcher.wait_s(running)),
+            busy_permille=round(1000 * self._busy),
+            batch=running,
+        )
+
+    # --- events ---------------------------------------------------------------------------------
+
+    def handle(self, event: WorkerEvent, now_s: float) -> list[WorkerAction]:
+        """Take one event at `now_s` and return what to do, in order."""
+        if self._finished:
+            return []
+        self._out = []
+        if isinstance(event, PeerMessage):
+            self._on_message(event.peer, event.message, now_s)
+        elif isinstance(event, BatchDone):
+            self._on_batch_done(event, now_s)
+        elif isinstance(event, PeerGarbled):
+            self.counters["garbled"] += 1
+            self._fail(event.peer, 0, event.code, event.reason)
+        elif isinstance(event, PeerGone):
+            self._forget(self._of_peer.get(event.peer), "unreachable")
+        elif isinstance(event, WorkerDrain):
+            self._draining = True
+        self._forget_silent(now_s)
+        self._drop_expired(now_s)
+        self._run_next(now_s)
+        self._finish_drain()
+        return self._out
+
+    def _on_message(self, peer: bytes, message: Message, now_s: float) -> None:
+        if isinstance(message, Hello):
+            self._greet(peer, message, now_s)
+            return
+        session = self._sessions.get(self._of_peer.get(peer, 0))
+        if session is None:
+            request = message.request if isinstance(message, Infer | Chunk | Cancel) else 0
+            self._fail(peer, request, WireCode.NO_SESSION, "say hello first")
+            return
+        session.heard_s = now_s
+        if isinstance(message, Infer):
+            self._on_infer(session, message, now_s)
+        elif isinstance(message, Chunk):
+            self._on_chunk(session, message, now_s)
+        elif isinstance(message, Cancel):
+            self._on_cancel(session, message)
+        elif isinstance(message, Ping):
+            self._send(session, Pong(message.number, message.stamp, self.load))
+        elif isinstance(message, Bye):
+            self._forget(session.id, "bye")
+        else:
+            kind = type(message).__name__.lower()
+            self._fail(peer, 0, WireCode.UNSUPPORTED, f"a worker does not answer {kind}")
+        self._renew_credit(session)
+
+    # --- sessions -------------------------------------------------------------------------------
+
+    def _greet(self, peer: bytes, hello: Hello, now_s: float) -> None:
+        if PROTOCOL_VERSION not in hello.versions:
+            spoken = ", ".join(map(str, hello.versions))
+            detail = f"this worker speaks version {PROTOCOL_VERSION}, the agent {spoken}"
+            self._fail(peer, 0, WireCode.VERSION, detail)
+            return
+        handles = tuple(self._paths.get(digest) for digest in hello.paths)
+        if not any(handles):
+            served = ", ".join(contract.name for contract in self._contracts.values())
+            detail = f"no path in common: this worker serves {served}; use one bundle on both sides"
+            self._fail(peer, 0, WireCode.INCOMPATIBLE, detail)
+            return
+        self._forget(self._of_peer.get(peer), "greeted again")
+        if self._draining or len(self._sessions) >= self._config.max_sessions:
+            code = WireCode.DRAINING if self._draining else WireCode.OVERLOAD
+            self._fail(peer, 0, code, "no new sessions now")
+            return
+        config = self._config
+        self._last_session += 1
+        session = Session(
+            id=self._last_session,
+            peer=peer,
+            device=hello.device,
+            max_reply_bytes=hello.max_reply_bytes,
+            heard_s=now_s,
+            granted_requests=config.window_requests,
+            granted_bytes=config.window_bytes,
+        )
+        self._sessions[session.id] = session
+        self._of_peer[peer] = session.id
+        self.counters["sessions"] += 1
+        detail = f"session={session.id} device={session.device!r}"
+        self._out.append(WorkerReport("session-open", detail))
+        self._send(
+            session,
+            Welcome(
+                session=session.id,
+                epoch=self._epoch,
+                handles=handles,
+                missing_tables=(),
+                max_request_bytes=config.max_request_bytes,
+                max_chunk_bytes=config.max_chunk_bytes,
+                credit_requests=session.granted_requests,
+                credit_bytes=session.granted_bytes,
+                heartbeat_ms=round(1000 * config.heartbeat_s),
+            ),
+        )
+
+    def _forget(self, session_id: int | None, reason: str) -> None:
+        """End a session: nothing of it may occupy the worker any longer."""
+        session = self._sessions.pop(session_id or 0, None)
+        if session is None:
+            return
+        del self._of_peer[session.peer]
+        purged = self._batcher.remove(lambda work: work.session == session.id)
+        self.counters["purged"] += len(purged) + len(session.assembling)
+        detail = f"session={session.id} device={session.device!r} reason={reason!r}"
+        self._out.append(WorkerReport("session-closed", f"{detail} purged={len(purged)}"))
+
+    def _forget_silent(self, now_s: float) -> None:
+        limit_s = now_s - MISSED_HEARTBEATS * self._config.heartbeat_s
+        for session in [s for s in self._sessions.values() if s.heard_s <= limit_s]:
+            self._forget(session.id, "silent")
+
+    def _renew_credit(self, session: Session) -> None:
+        if session.id in self._sessions:
+            credit = session.renew(self._config.window_requests, self._config.window_bytes)
+            if credit is not None:
+                self._send(session, credit)
+
+    # --- requests -------------------------------------------------------------------------------
+
+    def _on_infer(self, session: Session, infer: Infer, now_s: float) -> None:
+        known = infer.request in session.assembling or infer.request in session.open_requests
+        within = not known and session.begin(infer)
+        refusal = self._refusal(session, infer, known, within)
+        if refusal is None:
+            self._advance(session, session.assembling[infer.request], is_complete(infer), now_s)
+            return
+        if not known:
+            session.abandon(infer.request)
+        self._fail(session.peer, infer.request, *refusal)
+
+    def _refusal(
+        self, session: Session, infer: Infer, known: bool, within: bool
+    ) -> tuple[WireCode, str] | None:
+        """Return why a request is not accepted, ``None`` if it is."""
+        contract = self._contracts.get(infer.contract)
+        if infer.session != session.id:
+            return WireCode.NO_SESSION, f"session {infer.session} is not this connection's"
+        if known:
+            return WireCode.MALFORMED, f"request {infer.request} is under way already"
+        if not within:
+            return WireCode.OVERLOAD, "more than the credit granted"
+        if self._draining:
+            return WireCode.DRAINING, "the worker is going away"
+        if contract is None or infer.path >= len(contract.paths):
+            return WireCode.UNKNOWN_PATH, f"contract {infer.contract} has no path {infer.path}"
+        path = contract.paths[infer.path]
+        if infer.level >= len(path.levels):
+            return WireCode.UNKNOWN_PATH, f"path {path.id} has no level {infer.level}"
+        if infer.stop != len(contract.segments):
+            end = len(contract.segments)
+            return WireCode.UNSUPPORTED, f"stop must be {end}, the end; got {infer.stop}"
+        if infer.stream or infer.refinements != 1:
+            return WireCode.UNSUPPORTED, "this worker keeps no streams and takes one refinement"
+        if not intact(infer):
+            return WireCode.CORRUPT, "chunk 0 is damaged"
+        return None
+
+    def _on_chunk(self, session: Session, chunk: Chunk, now_s: float) -> None:
+        assembly = session.extend(chunk)
+        if assembly is None:
+            self.counters["stray_chunks"] += 1
+            return
+        problem: tuple[WireCode, str] | None = None
+        if session.overdrawn():
+            problem = WireCode.OVERLOAD, "more than the credit granted"
+        elif assembly.nbytes > self._config.max_request_bytes:
+            limit = self._config.max_request_bytes
+            problem = WireCode.TOO_LARGE, f"payload above the limit of {limit} bytes"
+        elif chunk.refinement != 0 or chunk.index != len(assembly.parts) - 1:
+            problem = WireCode.MALFORMED, f"chunk {chunk.index} out of order"
+        elif not intact(chunk):
+            problem = WireCode.CORRUPT, f"chunk {chunk.index} is damaged"
+        if problem is None:
+            self._advance(session, assembly, chunk.last, now_s)
+        else:
+            session.abandon(chunk.request)
+            self._fail(session.peer, chunk.request, *problem)
+
+    def _advance(self, session: Session, assembly: Assembly, complete: bool, now_s: float) -> None:
+        """Queue a request once its payload is complete."""
+        if not complete:
+            return
+        infer = assembly.infer
+        contract = self._contracts[infer.contract]
+        path = contract.paths[infer.path]
+        payload = session.complete(infer.request)
+        self.counters["requests"] += 1
+        self._batcher.put(
+            Work(
+                session=session.id,
+                request=infer.request,
+                group=(infer.contract, path.hops[0].entry, infer.stop),
+                item=BatchItem(path.id, infer.level, payload, infer.dims),
+                arrived_s=now_s,
+                expires_s=now_s + infer.budget_us / 1e6 if infer.budget_us else inf,
+                stamp=infer.stamp,
+                no_reply=bool(infer.flags & InferFlag.NO_REPLY),
+            )
+        )
+
+    def _on_cancel(self, session: Session, cancel: Cancel) -> None:
+        def cancelled(work: Work) -> bool:
+            return work.session == session.id and work.request == cancel.request
+
+        removed = self._batcher.remove(cancelled)
+        found = bool(removed) or cancel.request in session.assembling
+        session.abandon(cancel.request)
+        for work in removed:
+            session.finish(work.request)
+        self.counters["cancelled"] += found
+        self._send(session, CancelAck(cancel.request, found))
+
+    def _drop_expired(self, now_s: float) -> None:
+        """Drop work whose budget is used up before it costs a batch anything."""
+        for work in self._batcher.remove(lambda work: work.expires_s <= now_s):
+            self.counters["expired"] += 1
+            session = self._sessions[work.session]
+            session.finish(work.request)
+            self._fail(session.peer, work.request, WireCode.EXPIRED, "budget used up in the queue")
+            self._renew_credit(session)
+
+    # --- batches --------------------------------------------------------------------------------
+
+    def _run_next(self, now_s: float) -> None:
+        if self._running is not None:
+            return
+        batch = self._batcher.take()
+        if not batch:
+            return
+        self._last_batch += 1
+        self._running = (self._last_batch, batch, now_s)
+        handle, entry, stop = batch[0].group
+        items = tuple(work.item for work in batch)
+        self.counters["batches"] += 1
+        self._out.append(RunBatch(self._last_batch, handle, entry, stop, items))
+
+    def _on_batch_done(self, event: BatchDone, now_s: float) -> None:
+        if self._running is None or self._running[0] != event.batch:
+            return
+        _, batch, started_s = self._running
+        self._running = None
+        self._batcher.learn(now_s - started_s, len(batch))
+        self._note_busy(started_s, now_s)
+        load = self.load
+        for work, result in zip(batch, event.results, strict=True):
+            session = self._sessions.get(work.session)
+            if session is None:
+                self.counters["orphaned_replies"] += 1
+                continue
+            session.finish(work.request)
+            self._answer(session, work, result, event, started_s, load)
+            self._renew_credit(session)
+
+    def _answer(
+        self,
+        session: Session,
+        work: Work,
+        result: ItemResult,
+        event: BatchDone,
+        started_s: float,
+        load: Load,
+    ) -> None:
+        if result.payload is None:
+            self._fail(session.peer, work.request, result.code, result.message)
+            return
+        nbytes = len(result.payload)
+        if nbytes > session.max_reply_bytes:
+            detail = f"reply of {nbytes} bytes, the agent takes {session.max_reply_bytes}"
+            self._fail(session.peer, work.request, WireCode.REPLY_TOO_LARGE, detail)
+            return
+        self.counters["replies"] += 1
+        if work.no_reply:
+            return
+        self._send(
+            session,
+            Reply(
+                request=work.request,
+                number=0,
+                final=True,
+                refinements=1,
+                state=0,
+                queue_us=int(1e6 * (started_s - work.arrived_s)),
+                decode_us=int(1e6 * event.decode_s),
+                run_us=int(1e6 * event.run_s),
+                load=load,
+                stamp=work.stamp,
+                dims=result.dims,
+                codec=0,
+                checksum=checksum(result.payload),
+                payload=result.payload,
+            ),
+        )
+
+    def _note_busy(self, started_s: float, now_s: float) -> None:
+        """Smooth the share of time that the executor is busy over about a second."""
+        idle_s, busy_s = max(0.0, started_s - self._idle_since_s), now_s - started_s
+        self._idle_since_s = now_s
+        span_s = idle_s + busy_s
+        if span_s > 0:
+            weight = min(1.0, span_s)
+            self._busy += weight * (busy_s / span_s - self._busy)
+
+    # --- sending --------------------------------------------------------------------------------
+
+    def _send(self, session: Session, message: Message) -> None:
+        self._out.append(SendTo(session.peer, message))
+
+    def _fail(self, peer: bytes, request: int, code: WireCode, detail: str) -> None:
+        self.counters[f"refused_{code.name.lower()}"] += 1
+        retry = code in (WireCode.OVERLOAD, WireCode.DRAINING)
+        self._out.append(
+            SendTo(peer, Error(request, code, self._config.retry_after_ms if retry else 0, detail))
+        )
+        report = f"request={request} code={code.name.lower()} detail={detail!r}"
+        self._out.append(WorkerReport("refused", report, warning=request == 0))
+
+    def _finish_drain(self) -> None:
+        if not self._draining or self._finished or self._running or len(self._batcher):
+            return
+        for session in self._sessions.values():
+            self._send(session, Bye(WireCode.DRAINING, "the worker is going away"))
+        self._finished = True
+        self._out.append(WorkerFinished())

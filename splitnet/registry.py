@@ -1,0 +1,100 @@
+"""One table for every kind of plug-in: ``id -> "module:Class"``, loaded on first use.
+
+Third parties register through the entry-point group ``splitnet.<kind>``, for instance
+``splitnet.codecs``.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Literal, TypeAlias
+
+from splitnet.config import nearest
+from splitnet.errors import ConfigError, UnknownNameError
+
+Kind: TypeAlias = Literal["codecs", "policies", "sources", "confidences"]
+
+_BUILT_IN: dict[Kind, dict[str, str]] = {
+    "codecs": {
+        "store": "splitnet.codecs.store:Store",
+        "affine": "splitnet.codecs.affine:Affine",
+        "lz4": "splitnet.codecs.lossless:Lz4",
+        "pipeline": "splitnet.codecs.pipeline:Pipeline",
+    },
+    "policies": {
+        "fixed": "splitnet.policies.fixed:Fixed",
+        "greedy": "splitnet.policies.greedy:Greedy",
+    },
+    "sources": {
+        "npz": "splitnet.edge.sources:NpzSource",
+        "images": "splitnet.edge.sources:ImageSource",
+    },
+    "confidences": {
+        "max-softmax": "splitnet.runtime.answers:max_softmax",
+    },
+}
+
+_EXTRA_OF_MODULE = {
+    "torch": "build",
+    "onnx": "build",
+    "sklearn": "build",
+    "onnxruntime": "edge",
+    "ray": "ray",
+    "matplotlib": "sim",
+}
+"""Which ``pip install 'splitnet[...]'`` brings a missing third-party module."""
+
+_loaded: dict[tuple[Kind, str], object] = {}
+
+
+def names(kind: Kind) -> list[str]:
+    """Return the sorted ids that are registered for `kind`."""
+    return sorted(_table(kind))
+
+
+def load(kind: Kind, name: str) -> object:
+    """Return the plug-in `name` of `kind`, importing it on first use.
+
+    Raises
+    ------
+    UnknownNameError
+        Nobody registered `name`; the message lists the known ids.
+    ConfigError
+        The plug-in needs a module that is not installed (the message names the extra), or two
+        distributions registered the same id.
+    """
+    if (kind, name) in _loaded:
+        return _loaded[kind, name]
+    table = _table(kind)
+    if name not in table:
+        raise UnknownNameError(
+            f"unknown {kind} id {name!r}{nearest(name, table)}; known: {', '.join(sorted(table))}"
+        )
+    module, _, attribute = table[name].partition(":")
+    try:
+        plugin = getattr(import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        raise ConfigError(missing_module(f"{kind} {name!r}", error)) from error
+    _loaded[kind, name] = plugin
+    return plugin
+
+
+def missing_module(what: str, error: ModuleNotFoundError) -> str:
+    """Return the message for a dependency that is not installed, with the extra that brings it."""
+    module = (error.name or "").partition(".")[0]
+    extra = _EXTRA_OF_MODULE.get(module)
+    hint = f"pip install 'splitnet[{extra}]'" if extra else f"pip install {module}"
+    return f"{what} needs the module {module!r}, which is not installed: {hint}"
+
+
+def _table(kind: Kind) -> dict[str, str]:
+    table = dict(_BUILT_IN[kind])
+    for point in entry_points(group=f"splitnet.{kind}"):
+        if table.get(point.name, point.value) != point.value:
+            raise ConfigError(
+                f"{kind} id {point.name!r} is registered twice: {table[point.name]} and "
+                f"{point.value}; uninstall one of the two distributions"
+            )
+        table[point.name] = point.value
+    return table

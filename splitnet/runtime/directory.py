@@ -1,0 +1,119 @@
+"""Bundle directories on disk: reading the documents, checking the hashes of graphs and shards."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from splitnet.bundle import Bundle, GraphRef, load_bundle
+from splitnet.errors import BundleError
+
+SHARD_FOLDER = "shards"
+_BLOCK_BYTES = 1 << 20
+
+
+def open_bundle(directory: Path) -> Bundle:
+    """Read and verify the documents of the bundle in `directory`.
+
+    Graphs and shards are verified when they are opened (`GraphStore`) or by `check_files`.
+
+    Raises
+    ------
+    BundleError
+        The directory or a document is missing, damaged or of another version.
+    """
+    if not directory.is_dir():
+        raise BundleError(
+            f"there is no bundle at {directory}; make one with splitnet build --out {directory}"
+        )
+    return load_bundle(lambda name: _read(directory, name))
+
+
+def check_files(directory: Path, bundle: Bundle) -> None:
+    """Verify the hash of every graph and shard that the bundle names.
+
+    Raises
+    ------
+    BundleError
+        A file is missing or its content is not what the bundle promises.
+    """
+    verified: set[str] = set()
+    for ref in graph_refs(bundle):
+        verify_graph(directory, ref, verified)
+
+
+def graph_refs(bundle: Bundle) -> Iterator[GraphRef]:
+    """Yield every file of `bundle` that is named with a hash."""
+    contract, advice = bundle.contract, bundle.advice
+    yield contract.whole
+    for segment in contract.segments:
+        yield segment.graph
+    for path in contract.paths:
+        for hop in path.hops:
+            yield from (ref for ref in (hop.encoder, hop.decoder) if ref is not None)
+    for head in advice.exits:
+        yield head.graph
+    yield from (advice.sample_table, advice.golden)
+
+
+def verify_graph(directory: Path, ref: GraphRef, verified: set[str]) -> int:
+    """Verify the files of `ref` that are not in `verified` yet, and return their size in bytes.
+
+    `verified` holds the names that have been checked before and is added to.
+    """
+    size = 0
+    for name, sha256 in files_of(ref):
+        path = bundle_file(directory, name)
+        size += path.stat().st_size
+        if name not in verified:
+            _verify_file(path, sha256)
+            verified.add(name)
+    return size
+
+
+def files_of(ref: GraphRef) -> list[tuple[str, str]]:
+    """Return name and hash of the graph file and of each shard it reads."""
+    return [(ref.file, ref.sha256), *((f"{SHARD_FOLDER}/{shard}", shard) for shard in ref.shards)]
+
+
+def bundle_file(directory: Path, name: str) -> Path:
+    """Return the path of the file `name` of a bundle.
+
+    Raises
+    ------
+    BundleError
+        The name leads out of the bundle, or there is no such regular file.
+    """
+    parts = PurePosixPath(name).parts
+    if not parts or name.startswith("/") or ".." in parts or "\\" in name:
+        raise BundleError(f"{directory}: the file name {name!r} leads out of the bundle")
+    path = directory.joinpath(*parts)
+    if any(directory.joinpath(*parts[: n + 1]).is_symlink() for n in range(len(parts))):
+        raise BundleError(f"{path} is a symbolic link; a bundle holds regular files only")
+    if not path.is_file():
+        raise BundleError(f"{path} is missing from the bundle; build or copy the bundle again")
+    return path
+
+
+def _read(directory: Path, name: str) -> bytes:
+    path = bundle_file(directory, name)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _verify_file(path: Path, sha256: str) -> None:
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK_BYTES):
+                digest.update(block)
+    except OSError as error:
+        raise BundleError(f"cannot read {path}: {error.strerror}") from error
+    if digest.hexdigest() != sha256:
+        raise BundleError(
+            f"{path} is damaged: its SHA-256 is {digest.hexdigest()[:12]}..., the bundle says "
+            f"{sha256[:12]}...; build or copy the bundle again"
+        )

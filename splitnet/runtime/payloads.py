@@ -1,0 +1,113 @@
+"""Tensors of one sample to a payload and back, through the codecs of a hop or of the reply."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+from numpy.typing import NDArray
+
+from splitnet.codecs.base import Buffer, Header
+from splitnet.codecs.making import make_codec
+from splitnet.codecs.packing import pack, unpack
+from splitnet.errors import CorruptPayloadError, TensorMismatchError
+from splitnet.values import TensorSpec
+
+Array: TypeAlias = NDArray[Any]
+CodecConfigs: TypeAlias = Sequence[Mapping[str, Any]]
+"""One codec configuration a tensor, as a contract holds them."""
+
+MAX_TENSOR_BYTES = 1 << 28
+"""Bound on one decoded tensor, so that dimensions from the network cannot exhaust the memory."""
+
+
+def encode_tensors(hop_codecs: CodecConfigs, arrays: Sequence[Array]) -> bytes:
+    """Return the payload of the tensors of one sample, ``(1, ...)`` each.
+
+    Raises
+    ------
+    CodecError
+        A codec refuses its tensor (for instance because of NaN).
+    """
+    if len(hop_codecs) != len(arrays):
+        raise TensorMismatchError(f"{len(arrays)} tensors for {len(hop_codecs)} codecs")
+    pairs = zip(hop_codecs, arrays, strict=True)
+    return pack([make_codec(config).encode(array) for config, array in pairs])
+
+
+def decode_tensors(
+    hop_codecs: CodecConfigs, specs: Sequence[TensorSpec], data: Buffer, dims: Sequence[int]
+) -> list[Array]:
+    """Return the tensors of one sample, ``(1, ...)`` each, from a payload.
+
+    Parameters
+    ----------
+    dims
+        Values of the dynamic dimensions, in the order of `dynamic_names`.
+
+    Raises
+    ------
+    CorruptPayloadError
+        The payload is damaged.
+    TensorMismatchError
+        The dimensions do not fit the specification.
+    """
+    names = dynamic_names(specs)
+    if len(dims) != len(names):
+        raise TensorMismatchError(f"{len(dims)} dynamic dimensions were sent, {len(names)} exist")
+    headers = [_header(spec, dict(zip(names, dims, strict=True))) for spec in specs]
+    parts = unpack(data, len(specs))
+    return [
+        make_codec(config).decode(part, header)
+        for config, part, header in zip(hop_codecs, parts, headers, strict=True)
+    ]
+
+
+def dynamic_names(specs: Sequence[TensorSpec]) -> tuple[str, ...]:
+    """Return the names of dynamic dimensions other than the batch, in order of appearance."""
+    found = (dim for spec in specs for dim in spec.dims if isinstance(dim, str) and dim != "N")
+    return tuple(dict.fromkeys(found))
+
+
+def dynamic_dims(specs: Sequence[TensorSpec], arrays: Sequence[Array]) -> tuple[int, ...]:
+    """Return the values that `arrays` give to the dynamic dimensions of `specs`."""
+    values: dict[str, int] = {}
+    for spec, array in zip(specs, arrays, strict=True):
+        named = zip(spec.dims, array.shape, strict=True)
+        values.update((dim, size) for dim, size in named if isinstance(dim, str))
+    return tuple(values[name] for name in dynamic_names(specs))
+
+
+def check_tensors(specs: Sequence[TensorSpec], arrays: Sequence[Array], where: str) -> None:
+    """Check tensors of any batch size against `specs`.
+
+    Raises
+    ------
+    TensorMismatchError
+        A wrong number of tensors, a wrong dtype or a wrong shape.
+    """
+    if len(specs) != len(arrays):
+        raise TensorMismatchError(f"{where}: {len(arrays)} tensors, {len(specs)} are needed")
+    for spec, array in zip(specs, arrays, strict=True):
+        if array.dtype.name != spec.dtype:
+            raise TensorMismatchError(
+                f"{where}: {spec.name!r} is {array.dtype.name}, {spec.dtype} is needed"
+            )
+        fits = len(array.shape) == len(spec.dims) and all(
+            isinstance(want, str) or have == want
+            for have, want in zip(array.shape, spec.dims, strict=True)
+        )
+        if not fits:
+            raise TensorMismatchError(
+                f"{where}: {spec.name!r} has shape {array.shape}, {spec.dims} is needed"
+            )
+
+
+def _header(spec: TensorSpec, dynamic: Mapping[str, int]) -> Header:
+    header = Header(spec.dtype, spec.shape(1, dynamic))
+    if min(header.shape, default=1) < 0 or header.nbytes > MAX_TENSOR_BYTES:
+        raise CorruptPayloadError(
+            f"tensor {spec.name!r} of shape {header.shape} would take {header.nbytes} bytes, "
+            f"at most {MAX_TENSOR_BYTES} are allowed"
+        )
+    return header

@@ -1,0 +1,189 @@
+"""onnxruntime sessions over the graphs of a bundle, opened when needed and kept within a budget."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from splitnet.bundle import GraphRef
+from splitnet.errors import ModelError, TensorMismatchError
+from splitnet.runtime.directory import bundle_file, verify_graph
+
+Array: TypeAlias = NDArray[Any]
+
+BATCH_DIMENSION = "N"
+_LOG_ERROR = 3
+"""onnxruntime's severity level of errors; fatal is 4."""
+
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(uint8)": "uint8",
+    "tensor(int8)": "int8",
+    "tensor(int16)": "int16",
+    "tensor(uint16)": "uint16",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+    "tensor(bool)": "bool",
+}
+
+
+class Graph:
+    """One onnxruntime session on the CPU, never spinning, one operator at a time.
+
+    Parameters
+    ----------
+    path
+        The ONNX file; its external data is looked for beside it.
+    threads
+        Number of threads that one operator may use.
+    batch
+        A fixed batch size (shapes are then planned once), or ``None`` for any.
+
+    Raises
+    ------
+    ModelError
+        onnxruntime refuses the file.
+    """
+
+    def __init__(self, path: Path, threads: int = 1, batch: int | None = None) -> None:
+        self.path = path
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(path), _options(threads, batch), providers=["CPUExecutionProvider"]
+            )
+        except _refusals() as error:
+            raise ModelError(f"onnxruntime refuses {path}: {_one_line(error)}") from error
+        self._inputs = self._session.get_inputs()
+        self._names = [node.name for node in self._inputs]
+
+    def run(self, arrays: Sequence[Array]) -> list[Array]:
+        """Return the outputs of the graph for its inputs, in the order of the file.
+
+        Raises
+        ------
+        TensorMismatchError
+            Not as many arrays as inputs, or one of a wrong dtype or shape.
+        ModelError
+            onnxruntime failed on acceptable inputs.
+        """
+        if len(arrays) != len(self._inputs):
+            raise TensorMismatchError(
+                f"{self.path.name} takes {len(self._inputs)} tensors, {len(arrays)} were given"
+            )
+        for node, array in zip(self._inputs, arrays, strict=True):
+            self._check(node, array)
+        try:
+            outputs = self._session.run(None, dict(zip(self._names, arrays, strict=True)))
+        except _refusals() as error:
+            raise ModelError(f"{self.path.name} failed: {_one_line(error)}") from error
+        return list(outputs)
+
+    def _check(self, node: Any, array: Array) -> None:
+        dtype = _DTYPES.get(node.type, node.type)
+        if array.dtype != np.dtype(dtype):
+            raise TensorMismatchError(
+                f"{self.path.name}: tensor {node.name!r} is {array.dtype}, {dtype} is needed"
+            )
+        fits = len(array.shape) == len(node.shape) and all(
+            not isinstance(want, int) or have == want
+            for have, want in zip(array.shape, node.shape, strict=True)
+        )
+        if not fits:
+            raise TensorMismatchError(
+                f"{self.path.name}: tensor {node.name!r} has shape {array.shape}, "
+                f"{tuple(node.shape)} is needed"
+            )
+
+
+class GraphStore:
+    """The sessions of one bundle, opened on first use, least recently used ones closed.
+
+    Parameters
+    ----------
+    budget_bytes
+        Bound on the files of all open graphs together; a graph that alone exceeds it is
+        opened all the same, as the only one.
+    batch
+        A fixed batch size for all graphs, or ``None``.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        threads: int = 1,
+        budget_bytes: int | None = None,
+        batch: int | None = None,
+    ) -> None:
+        self._directory = directory
+        self._threads = threads
+        self._budget_bytes = budget_bytes
+        self._batch = batch
+        self._open: OrderedDict[str, tuple[Graph, int]] = OrderedDict()
+        self._open_bytes = 0
+        self._verified: set[str] = set()
+
+    def get(self, ref: GraphRef) -> Graph:
+        """Return the session of `ref`; its files are verified before they are first opened.
+
+        Raises
+        ------
+        BundleError
+            A file is missing or damaged.
+        ModelError
+            onnxruntime refuses the graph.
+        """
+        if ref.file in self._open:
+            self._open.move_to_end(ref.file)
+            return self._open[ref.file][0]
+        size = verify_graph(self._directory, ref, self._verified)
+        self._make_room(size)
+        graph = Graph(bundle_file(self._directory, ref.file), self._threads, self._batch)
+        self._open[ref.file] = graph, size
+        self._open_bytes += size
+        return graph
+
+    @property
+    def open_files(self) -> tuple[str, ...]:
+        """Names of the graphs that are open now, the least recently used first."""
+        return tuple(self._open)
+
+    def _make_room(self, size: int) -> None:
+        while self._budget_bytes is not None and self._open:
+            if self._open_bytes + size <= self._budget_bytes:
+                return
+            _, (_, freed) = self._open.popitem(last=False)
+            self._open_bytes -= freed
+
+
+def _options(threads: int, batch: int | None) -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _LOG_ERROR
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    if batch is not None:
+        options.add_free_dimension_override_by_name(BATCH_DIMENSION, batch)
+    return options
+
+
+@cache
+def _refusals() -> tuple[type[Exception], ...]:
+    """Return what onnxruntime raises: classes of its own that share no base."""
+    state = onnxruntime.capi.onnxruntime_pybind11_state
+    members = (getattr(state, name) for name in dir(state))
+    own = [m for m in members if isinstance(m, type) and issubclass(m, Exception)]
+    return (*own, RuntimeError, ValueError)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

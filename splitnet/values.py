@@ -1,0 +1,294 @@
+"""The nouns that every room shares: tensors, plans, stage times, telemetry, answers.
+
+Units are fixed: seconds, bytes, bit/s. All values are frozen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum
+from math import prod
+from typing import Literal, TypeAlias
+
+Role: TypeAlias = Literal["data", "state", "constant"]
+
+DTYPE_BYTES: Mapping[str, int] = {
+    "float32": 4,
+    "float16": 2,
+    "uint8": 1,
+    "int8": 1,
+    "int16": 2,
+    "uint16": 2,
+    "int32": 4,
+    "int64": 8,
+    "bool": 1,
+}
+"""Every dtype that may cross a cut; anything else is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """Name, dtype, dimensions and role of a tensor of a contract.
+
+    ``dims`` holds a size or the name of a dynamic dimension; the first one is the batch ``"N"``.
+    """
+
+    name: str
+    dtype: str
+    dims: tuple[int | str, ...]
+    role: Role = "data"
+
+    def shape(self, batch: int, dynamic: Mapping[str, int] | None = None) -> tuple[int, ...]:
+        """Return the concrete shape for a batch of `batch` samples."""
+        sizes = {"N": batch, **(dynamic or {})}
+        return tuple(sizes[d] if isinstance(d, str) else d for d in self.dims)
+
+    def sample_bytes(self) -> int:
+        """Return the uncompressed size of one sample in bytes (static dimensions only)."""
+        return prod(self.shape(1)) * DTYPE_BYTES[self.dtype]
+
+
+class RequestClass(IntEnum):
+    """``LIVE`` requests are answered by their deadline; ``DEFERRED`` ones when it is possible."""
+
+    LIVE = 0
+    DEFERRED = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ExitStep:
+    """One entry of an exit rule: answer at `exit` if `confidence` reaches `threshold`."""
+
+    exit: str
+    confidence: str
+    threshold: float
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do with a request: a path, its level, and the exits tried on the way.
+
+    The text form is ``path@level``, followed by ``+exits`` if there is an exit rule.
+    """
+
+    path: str
+    level: int
+    exits: tuple[ExitStep, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """Return the name of the plan in options, logs and answers."""
+        return plan_key(self.path, self.level) + ("+exits" if self.exits else "")
+
+
+def plan_key(path: str, level: int) -> str:
+    """Return the text that names a path at a level, for instance ``layer2@1``."""
+    return f"{path}@{level}"
+
+
+@dataclass(frozen=True, slots=True)
+class StageTime:
+    """Median and 95th percentile of the time of one stage for one sample, in seconds."""
+
+    p50_s: float
+    p95_s: float
+
+
+def segment_stage(index: int) -> str:
+    """Return the profile key of segment `index`."""
+    return f"segment:{index}"
+
+
+def exit_stage(exit_id: str) -> str:
+    """Return the profile key of an exit graph."""
+    return f"exit:{exit_id}"
+
+
+def encode_stage(path: str, level: int) -> str:
+    """Return the profile key of a path's encoder and codec at a level."""
+    return f"encode:{plan_key(path, level)}"
+
+
+def decode_stage(path: str, level: int) -> str:
+    """Return the profile key of a path's codec and decoder at a level."""
+    return f"decode:{plan_key(path, level)}"
+
+
+PREPARE_STAGE = "prepare"
+"""Profile key of the preprocessing of one sample."""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Stage times of one device class, keyed by the ``*_stage`` functions of this module."""
+
+    device: str
+    stages: Mapping[str, StageTime]
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a worker says of itself in every reply and pong."""
+
+    queued: int = 0
+    wait_us: int = 0
+    busy_permille: int = 0
+    batch: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Telemetry:
+    """What is known of link and cloud now; ``None`` means never measured.
+
+    Attributes
+    ----------
+    connected
+        Whether a session is open and credit is left.
+    rtt_s, goodput_bps
+        Smoothed round trip time without server time, and application bytes delivered per second.
+    link_age_s, cloud_age_s
+        Seconds since the youngest sample of the link and of the cloud.
+    cloud_wait_s
+        Queueing time in front of the worker's executor.
+    cloud_slowdown
+        Measured over profiled run time at the worker; 1.0 when nothing is known.
+    """
+
+    connected: bool = False
+    rtt_s: float | None = None
+    goodput_bps: float | None = None
+    link_age_s: float | None = None
+    cloud_wait_s: float = 0.0
+    cloud_slowdown: float = 1.0
+    cloud_age_s: float | None = None
+
+
+DEVICE = "device"
+"""Path name of plans that send nothing."""
+
+
+class OptionKind(Enum):
+    """What a continuation does: answer at once, send to the cloud, or go on locally."""
+
+    ANSWER = "answer"
+    OFFLOAD = "offload"
+    LOCAL = "local"
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One feasible continuation of a request at a decision point.
+
+    Attributes
+    ----------
+    plan
+        The plan that this option follows (``LOCAL``: its path is ``device``; ``ANSWER``: the plan so far).
+    exit
+        The exit that answers (``ANSWER``, ``LOCAL``); ``None`` is the end of the network.
+    accuracy
+        Expected score in [0, 1], from the rows of the sample table that match what is known.
+    device_s, cloud_s
+        Expected device and cloud time still to be spent, queueing not included.
+    uplink_bytes, downlink_bytes
+        Expected payload sizes.
+    exit_share
+        Expected share of requests that an exit of the plan's rule answers on the way.
+    exit_device_s
+        Expected device time of such a request.
+    """
+
+    kind: OptionKind
+    plan: Plan
+    exit: str | None
+    accuracy: float
+    device_s: float
+    cloud_s: float = 0.0
+    uplink_bytes: int = 0
+    downlink_bytes: int = 0
+    exit_share: float = 0.0
+    exit_device_s: float = 0.0
+
+    @property
+    def key(self) -> str:
+        """Return the name that answers and logs give to this option."""
+        if self.kind is OptionKind.OFFLOAD:
+            return self.plan.key
+        return f"{DEVICE}:{self.exit or 'end'}" + ("+exits" if self.plan.exits else "")
+
+
+class DecisionPoint(Enum):
+    """When a policy is asked."""
+
+    ADMISSION = "admission"
+    EXIT = "exit"
+    CREDIT = "credit"
+    REFUSAL = "refusal"
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionState:
+    """What a policy may look at besides the options."""
+
+    point: DecisionPoint
+    telemetry: Telemetry
+    remaining_s: float | None
+    confidence: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A policy's choice, why, and what would have been taken otherwise."""
+
+    option: Option
+    reason: str
+    predicted_s: float
+    runner_up: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What ran where for one answer; every time in seconds, every size in bytes.
+
+    Attributes
+    ----------
+    answered_by
+        ``cloud``, ``exit`` or ``device`` (the end of the network on the device).
+    plan, exit, level
+        The plan followed, the exit that answered if any, and the level of the payload if any.
+    device_segments, cloud_segments
+        Half-open ranges ``(first, stop)`` of segments that ran on each side.
+    uplink_bytes, downlink_bytes
+        Payload bytes sent and received, and with ``header_bytes`` those of the messages.
+    stages_s
+        Time of each stage by its name.
+    reason
+        Why this plan, and why this answer.
+    """
+
+    answered_by: Literal["cloud", "exit", "device"]
+    plan: str
+    exit: str | None
+    level: int | None
+    device_segments: tuple[int, int]
+    cloud_segments: tuple[int, int] | None
+    uplink_bytes: int
+    downlink_bytes: int
+    header_bytes: int
+    stages_s: Mapping[str, float]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a request ended, as a policy's ``observe`` sees it."""
+
+    plan: str
+    answered_by: str
+    latency_s: float
+    predicted_s: float
+    uplink_bytes: int
+    late: bool
+
+
