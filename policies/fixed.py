@@ -49,7 +49,8 @@ class Fixed(Policy):
             return self._decide(answer, state, "the exit's rule of the fixed plan is met", own)
         if own is not None:
             return self._decide(own, state, "fixed", None)
-        best = max(options, key=lambda option: (option.accuracy, -option.device_s))
+        local = [o for o in options if o.kind is not OptionKind.OFFLOAD] or list(options)
+        best = max(local, key=lambda option: (option.accuracy, -option.device_s))
         return self._decide(best, state, f"fixed plan {self._plan} is not feasible now", None)
 
     def _decide(

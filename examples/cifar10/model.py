@@ -1,9 +1,13 @@
-"""ResNet-56 for CIFAR-10 with the weights of the shared test data (``SPLITNET_DATA``).
+r"""ResNet-56 for CIFAR-10 with the weights of the shared test data (``SPLITNET_DATA``).
 
-    splitnet build --model examples/cifar10/model.py:resnet56 --cuts layer1,layer2,layer3 \\
-        --preprocess scale=255,mean=0.485:0.456:0.406,std=0.229:0.224:0.225,layout=chw \\
-        --data "$SPLITNET_DATA/cifar10/cifar10_train_0.npz" \\
-        --calib "$SPLITNET_DATA/cifar10/cifar10_test.npz[:2400]" \\
+Examples
+--------
+::
+
+    splitnet build --model examples/cifar10/model.py:resnet56 --cuts layer1,layer2,layer3 \
+        --preprocess scale=255,mean=0.485:0.456:0.406,std=0.229:0.224:0.225,layout=chw \
+        --data "$SPLITNET_DATA/cifar10/cifar10_train_0.npz" \
+        --calib "$SPLITNET_DATA/cifar10/cifar10_test.npz[:2400]" \
         --test "$SPLITNET_DATA/cifar10/cifar10_test.npz[2400:]" --out bundle
 """
 

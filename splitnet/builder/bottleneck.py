@@ -78,9 +78,7 @@ class Bottleneck(nn.Module):
             nn.Conv2d(channels, narrow, 3, 1, 1),
         )
         self.decoder = nn.Sequential(
-            *_layer(
-                nn.ConvTranspose2d(narrow, wide, 3, stride, 1, (rest[0], rest[1]), bias=False)
-            ),
+            *_layer(nn.ConvTranspose2d(narrow, wide, 3, stride, 1, (rest[0], rest[1]), bias=False)),
             *_layer(nn.Conv2d(wide, wide, 3, 1, 1, bias=False)),
             nn.Conv2d(wide, channels, 3, 1, 1),
             nn.ReLU() if positive else nn.Identity(),

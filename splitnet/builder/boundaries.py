@@ -42,9 +42,9 @@ def choose_boundaries(
 
     Named cuts are all taken. Without `wanted`, the work of the model is divided into `limit` equal
     slices, and each slice that holds no named cut gives the cut with the smallest tensor in it,
-    the earliest of equals (it asks least of the device). So boundaries are spread over the work,
-    and each is the cheapest to send in its neighbourhood. More files would cost time: each segment
-    is a session of its own.
+    the earliest of equals (it asks least of the device); if these are too many, those with the
+    smallest tensors stay. So boundaries are spread over the work, and each is the cheapest to send
+    in its neighbourhood. More would cost time: each segment is a session of its own.
 
     Parameters
     ----------
@@ -69,11 +69,11 @@ def choose_boundaries(
             f"{len(choices)} boundaries are named ({named}) but at most {limit} are allowed: "
             "name fewer or raise --max-boundaries"
         )
-    if wanted is None:
+    if wanted is None and limit:
         taken = {_slice(cut, limit) for cut in choices}
-        for choice in _cheapest(cuts, limit):
-            if _slice(choice.cut, limit) not in taken:
-                choices.setdefault(choice.cut, choice)
+        found = [c for c in _cheapest(cuts, limit) if _slice(c.cut, limit) not in taken]
+        found.sort(key=lambda choice: choice.cut.bytes)
+        choices |= {choice.cut: choice for choice in found[: limit - len(choices)]}
     return tuple(choices[cut] for cut in cuts if cut in choices)
 
 

@@ -132,7 +132,7 @@ def _bar_fused(found: Sequence[tuple[int, Cut]], graph: Graph) -> tuple[Cut, ...
     a cut and the next one: convolution, batch normalisation, residual sum on one side, ReLU, SiLU
     or GELU on the other. Runtimes fuse them, and the activation makes the tensor cheaper to send.
     """
-    ends = [place for place, _ in found[1:]] + [len(graph.nodes) - 1]
+    ends = [*(place for place, _ in found), len(graph.nodes) - 1][1:]
     result: list[Cut] = []
     fused_later = False
     for (place, cut), end in zip(reversed(found), reversed(ends), strict=True):
@@ -140,7 +140,7 @@ def _bar_fused(found: Sequence[tuple[int, Cut]], graph: Graph) -> tuple[Cut, ...
         fused = all(map(is_elementwise, between)) and (
             fused_later or not ACTIVATIONS.isdisjoint(between)
         )
-        if fused:
+        if fused and not cut.barred:
             before = graph.nodes[place].op
             cut = replace(cut, barred=f"it lies between {before} and its activation")
         result.append(cut)

@@ -136,7 +136,9 @@ def load_roles(data: str, calib: str | None, test: str | None, seed: int = 0) ->
         sets = {role: load_data(spec or data, role, seed) for role, spec in given.items()}
         return Roles(**sets, notes=())
     whole = load_data(data, "training", seed)
-    open_roles: list[Role] = [role for role, spec in given.items() if role == "training" or not spec]
+    open_roles: list[Role] = [
+        role for role, spec in given.items() if role == "training" or not spec
+    ]
     parts = _split(whole, open_roles, seed)
     sets = {
         role: parts[role] if role in parts else load_data(cast(str, spec), role, seed)
@@ -205,7 +207,9 @@ def _folder(path: Path) -> Dataset:
     found = [_images(folder) for folder in classes]
     labels = np.repeat(np.arange(len(classes)), [len(images) for images in found])
     names = tuple(folder.name for folder in classes)
-    return Dataset([image for images in found for image in images], labels[:, None], names, str(path))
+    return Dataset(
+        [image for images in found for image in images], labels[:, None], names, str(path)
+    )
 
 
 def _images(folder: Path) -> list[Path]:
@@ -230,9 +234,7 @@ def _npz(path: Path) -> Dataset:
             raise
         raise ConfigError(f"{path} is not a readable .npz file: {error}") from error
     if x.dtype.kind not in "uif" or x.ndim < 2:
-        raise ConfigError(
-            f"{path}: x must be numbers of shape (N, ...), found {x.dtype} {x.shape}"
-        )
+        raise ConfigError(f"{path}: x must be numbers of shape (N, ...), found {x.dtype} {x.shape}")
     return Dataset(list(x), None if y is None else _labels(path, y, len(x)), names, str(path))
 
 

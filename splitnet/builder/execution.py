@@ -1,62 +1,133 @@
-"""Plain runs of ONNX graphs while building: the yardstick, not the product."""
+"""What device and cloud compute for a path, step by step and in batches, on this machine."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path as FilePath
 from typing import Any, TypeAlias
 
-import onnx
-import onnxruntime
+import numpy as np
 from numpy.typing import NDArray
 
-from splitnet.errors import ModelError
+from splitnet.builder.data import Dataset
+from splitnet.bundle import Contract, GraphRef, Hop
+from splitnet.errors import ConfigError, TensorMismatchError
+from splitnet.runtime.payloads import check_tensors, decode_tensors, encode_tensors
+from splitnet.runtime.preprocess import prepare
+from splitnet.runtime.sessions import GraphStore
 
-Runner: TypeAlias = Callable[[NDArray[Any]], list[Any]]
+Array: TypeAlias = NDArray[Any]
+
+BATCH = 64
+"""Samples that are computed together."""
 
 
-def open_runner(model: onnx.ModelProto | Path) -> Runner:
-    """Return a function from a batch to the values of all outputs of a model with one input.
+class Execution:
+    """The graphs of a bundle, or of one that is being built.
 
-    The graph is run as it is: fusions would remove tensors that are asked for.
+    Parameters
+    ----------
+    batch
+        A fixed batch size, or ``None`` for any.
+    """
+
+    def __init__(
+        self, directory: FilePath, contract: Contract, threads: int = 1, batch: int | None = None
+    ) -> None:
+        self.contract = contract
+        self._store = GraphStore(directory, threads, batch=batch)
+
+    def run(self, graph: GraphRef, tensors: Sequence[Array]) -> list[Array]:
+        """Run one graph."""
+        return self._store.get(graph).run(tensors)
+
+    def boundaries(self, inputs: Sequence[Array]) -> list[list[Array]]:
+        """Return the tensors of every boundary, the inputs first, the output last."""
+        found = [list(inputs)]
+        for segment in self.contract.segments:
+            found.append(self.run(segment.graph, found[-1]))
+        return found
+
+    def crossing(self, path: str, boundaries: Sequence[Sequence[Array]]) -> list[Array]:
+        """Return the tensors that `path` sends."""
+        hop = self._hop(path)
+        tensors = list(boundaries[hop.boundary])
+        return tensors if hop.encoder is None else self.run(hop.encoder, tensors)
+
+    def encode(self, path: str, level: int, tensors: Sequence[Array]) -> list[bytes]:
+        """Return the payload of each sample of a batch."""
+        codecs = self.contract.path(path).levels[level].codecs[0]
+        count = len(tensors[0])
+        return [encode_tensors(codecs, [t[i : i + 1] for t in tensors]) for i in range(count)]
+
+    def decode(self, path: str, level: int, payloads: Sequence[bytes]) -> list[Array]:
+        """Return the tensors that crossed, as a batch."""
+        codecs = self.contract.path(path).levels[level].codecs[0]
+        specs = self._hop(path).tensors
+        samples = [decode_tensors(codecs, specs, payload, ()) for payload in payloads]
+        return [np.concatenate(tensors) for tensors in zip(*samples, strict=True)]
+
+    def restore(self, path: str, tensors: Sequence[Array]) -> list[Array]:
+        """Return the tensors at the path's entry from those that crossed."""
+        hop = self._hop(path)
+        return list(tensors) if hop.decoder is None else self.run(hop.decoder, tensors)
+
+    def finish(self, path: str, tensors: Sequence[Array]) -> Array:
+        """Return the network's output from the tensors that crossed: decoder and segments."""
+        tensors = self.restore(path, tensors)
+        for segment in self.contract.segments[self._hop(path).entry :]:
+            tensors = self.run(segment.graph, tensors)
+        return tensors[0]
+
+    def _hop(self, path: str) -> Hop:
+        """Return the only hop of a path; the builder makes no others yet."""
+        (hop,) = self.contract.path(path).hops
+        return hop
+
+
+def prepare_row(data: Dataset, row: int, steps: Sequence[Mapping[str, Any]]) -> Array:
+    """Return sample `row` after preprocessing, with a batch dimension.
 
     Raises
     ------
-    ModelError
-        onnxruntime cannot load the model, or later not run it on a batch.
+    ConfigError
+        The sample does not suit the steps; the message names it.
     """
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    source = str(model) if isinstance(model, Path) else model.SerializeToString()
     try:
-        session = onnxruntime.InferenceSession(source, options, ["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's errors have no other root
-        raise ModelError(f"onnxruntime cannot load the model: {_line(error)}") from error
-    name = session.get_inputs()[0].name
+        return prepare(data.sample(row), steps)
+    except TensorMismatchError as error:
+        raise ConfigError(
+            f"{_name(data, row)}: {error}; change --preprocess or the data"
+        ) from error
 
-    def run(batch: NDArray[Any]) -> list[Any]:
+
+def inputs_of(contract: Contract, data: Dataset, rows: Sequence[int]) -> list[Array]:
+    """Return the prepared tensors of some samples, as a batch.
+
+    Raises
+    ------
+    ConfigError
+        A sample does not become what the network takes; the message names it.
+    """
+    prepared = []
+    for row in rows:
+        array = prepare_row(data, row, contract.preprocess)
         try:
-            return list(session.run(None, {name: batch}))
-        except Exception as error:
-            raise ModelError(
-                f"onnxruntime cannot run the model on {len(batch)} sample(s), "
-                f"{batch.dtype}{list(batch.shape)}: {_line(error)}"
+            check_tensors(contract.inputs, [array], "after preprocessing")
+        except TensorMismatchError as error:
+            raise ConfigError(
+                f"{_name(data, row)}: {error}; change --preprocess or the data"
             ) from error
-
-    return run
-
-
-def compute_all(model: onnx.ModelProto, *batches: NDArray[Any]) -> list[dict[str, Any]]:
-    """Return, for each batch, the values of the input and of all computed tensors by name."""
-    probe = onnx.ModelProto()
-    probe.CopyFrom(model)
-    known = [model.graph.input[0].name, model.graph.output[0].name]
-    names = [n for node in model.graph.node for n in node.output if n and n not in known]
-    probe.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
-    run = open_runner(probe)
-    return [dict(zip([*known, *names], [b, *run(b)], strict=True)) for b in batches]
+        prepared.append(array)
+    return [np.concatenate(prepared)]
 
 
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def batches(count: int, size: int = BATCH) -> Iterator[range]:
+    """Yield the row numbers from 0 to `count` in batches."""
+    for start in range(0, count, size):
+        yield range(start, min(start + size, count))
+
+
+def _name(data: Dataset, row: int) -> str:
+    item = data.x[row]
+    return str(item) if isinstance(item, FilePath) else f"sample {row} of {data.source}"

@@ -18,6 +18,12 @@ from splitnet.builder.ordering import digest
 from splitnet.builder.shapes import Measured
 from splitnet.values import TensorSpec
 
+OPSET = 18
+"""Newest operator set that a bundle may use."""
+
+IR_VERSION = 9
+"""Newest file format that the oldest supported onnxruntime reads."""
+
 BATCH = "splitnet::batch"
 """The constant that holds the number of samples, int64 (1,): a segment reads it off its input."""
 

@@ -56,7 +56,7 @@ def read_graph(model: onnx.ModelProto, one: NDArray[Any], two: NDArray[Any]) -> 
         constants={t: n for n in nodes if reached.isdisjoint(n.outputs) for t in n.outputs},
         weights=weights,
         measured=measured,
-        opsets={entry.domain: entry.version for entry in model.opset_import},
+        opsets={_domain(entry.domain): entry.version for entry in model.opset_import},
     )
 
 
@@ -69,8 +69,14 @@ def _nodes(protos: Iterable[onnx.NodeProto]) -> list[Node]:
             path = next((paths[name] for name in proto.input if name in paths), "")
         paths.update(dict.fromkeys(proto.output, path))
         inputs, outputs = tuple(proto.input), tuple(proto.output)
-        nodes.append(Node(proto.op_type, proto.domain, _attributes(proto), inputs, outputs, path))
+        domain, attributes = _domain(proto.domain), _attributes(proto)
+        nodes.append(Node(proto.op_type, domain, attributes, inputs, outputs, path))
     return nodes
+
+
+def _domain(name: str) -> str:
+    """Return the short name of the standard operators, and any other as it is."""
+    return "" if name == "ai.onnx" else name
 
 
 def _module_path(proto: onnx.NodeProto) -> str | None:
@@ -95,9 +101,7 @@ def _attributes(proto: onnx.NodeProto) -> dict[str, onnx.AttributeProto]:
     return attributes
 
 
-def _predictable(
-    measured: Mapping[str, Measured], nodes: Sequence[Node]
-) -> Mapping[str, Measured]:
+def _predictable(measured: Mapping[str, Measured], nodes: Sequence[Node]) -> Mapping[str, Measured]:
     """Leave out the tensors whose shape may depend on what the input contains."""
     seeds = {name for node in nodes if node.op in UNPREDICTABLE for name in node.outputs}
     unknown = _reached(nodes, seeds)

@@ -1,4 +1,4 @@
-"""Reading of ONNX files from any framework: checked, at a common operator set, with a free batch."""
+"""Reading of ONNX files from any framework: checked, converted, with a free batch dimension."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
+import onnx.inliner
+import onnx.version_converter
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from splitnet.builder.execution import compute_all
-from splitnet.builder.torch_export import OPSET
+from splitnet.builder.graph import OPSET
+from splitnet.builder.probing import compute_all
+from splitnet.builder.reasons import first_line
 from splitnet.errors import ConfigError, ModelError
-
-IR_VERSION = 9
-"""Newest file format that the oldest supported onnxruntime reads."""
 
 
 def read_onnx(path: Path, example: NDArray[Any]) -> onnx.ModelProto:
@@ -64,9 +64,9 @@ def _checked(path: Path) -> onnx.ModelProto:
         model = onnx.load(path)
         onnx.checker.check_model(model)
     except (DecodeError, onnx.checker.ValidationError, OSError, ValueError) as error:
-        reason = (str(error).strip().splitlines() or ["not an ONNX file"])[0]
         raise ModelError(
-            f"{path} is truncated or not a valid ONNX model ({reason}): export or copy it again"
+            f"{path} is truncated or not a valid ONNX model ({first_line(error)}): "
+            "export or copy it again"
         ) from error
     return model
 
@@ -78,10 +78,9 @@ def _with_opset(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
     try:
         return onnx.version_converter.convert_version(model, OPSET)
     except Exception as error:  # the converter raises RuntimeError and whatever its adapters do
-        reason = str(error).strip().splitlines()[0]
         raise ModelError(
-            f"{path} uses operator set {version} and cannot be converted to {OPSET} ({reason}): "
-            f"export it with opset {OPSET}"
+            f"{path} uses operator set {version} and cannot be converted to {OPSET} "
+            f"({first_line(error)}): export it with opset {OPSET}"
         ) from error
 
 
@@ -91,8 +90,7 @@ def _check_example(path: Path, port: onnx.ValueInfoProto, example: NDArray[Any])
     dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
     dims = [d.dim_value or d.dim_param or "?" for d in kind.shape.dim]
     fits = len(dims) == example.ndim and all(
-        not isinstance(d, int) or d == size
-        for d, size in zip(dims, example.shape, strict=False)
+        not isinstance(d, int) or d == size for d, size in zip(dims, example.shape, strict=False)
     )
     if dtype != example.dtype or (dims and not fits):
         raise ModelError(

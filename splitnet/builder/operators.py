@@ -69,5 +69,5 @@ def count_flops(
         return 0
     produced = sum(map(prod, outputs))
     if "kernel_shape" in attributes:
-        return produced * prod(attributes["kernel_shape"])
+        return produced * int(prod(attributes["kernel_shape"]))
     return max(produced, prod(inputs[0]) if inputs else 0)

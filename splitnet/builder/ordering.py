@@ -20,11 +20,16 @@ class Operator(Protocol):
     """What the order looks at: signature, input and output tensors."""
 
     @property
-    def signature(self) -> bytes: ...
+    def signature(self) -> bytes:
+        """Return operator and attributes as bytes that depend on nothing else."""
+
     @property
-    def inputs(self) -> Sequence[str]: ...
+    def inputs(self) -> Sequence[str]:
+        """Return the names of the tensors read."""
+
     @property
-    def outputs(self) -> Sequence[str]: ...
+    def outputs(self) -> Sequence[str]:
+        """Return the names of the tensors computed."""
 
 
 def canonical_order(

@@ -12,22 +12,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 import onnx
+import torch
 from numpy.typing import NDArray
 
 from splitnet.builder.cuts import Cut
-from splitnet.builder.graph import BATCH, Graph, Node
+from splitnet.builder.graph import BATCH, IR_VERSION, Graph, Node
 from splitnet.builder.model import SourceModel, source_from_torch
-from splitnet.builder.onnx_file import IR_VERSION
 from splitnet.builder.shards import pack_weights
 from splitnet.bundle import Boundary, GraphRef
 from splitnet.errors import PartitionError
 from splitnet.values import TensorSpec
-
-if TYPE_CHECKING:
-    import torch
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +115,9 @@ def export_segments(model: SourceModel, boundaries: Sequence[Cut], out: Path) ->
     )
 
 
-def export_module(module: torch.nn.Module, example: NDArray[Any], name: str, out: Path) -> GraphFile:
+def export_module(
+    module: torch.nn.Module, example: NDArray[Any], name: str, out: Path
+) -> GraphFile:
     """Write a small torch module (exit, encoder, decoder) as ``<name>.onnx`` below `out`.
 
     The module is put into eval mode. Its tensors are named ``input`` and ``output``.
@@ -177,7 +177,8 @@ class _Namer:
                 self._supply(name, source)
         for name in node.outputs:
             self.names.setdefault(name, f"{self.prefix}t{len(self.names)}")
-        self._emit(node, [self.names[n] for n in node.inputs], [self.names[n] for n in node.outputs])
+        inputs, outputs = ([self.names[n] for n in ns] for ns in (node.inputs, node.outputs))
+        self._emit(node, inputs, outputs)
 
     def _supply(self, name: str, source: str) -> None:
         """Bring a constant into this part."""

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from splitnet.builder.execution import compute_all
+from splitnet.builder.probing import compute_all
 from splitnet.values import TensorSpec
 
 
@@ -36,9 +36,7 @@ class Measured:
         return self.shape[:1] == self.growth[:1] == (1,) and not any(self.growth[1:])
 
 
-def measure(
-    model: onnx.ModelProto, one: NDArray[Any], two: NDArray[Any]
-) -> Mapping[str, Measured]:
+def measure(model: onnx.ModelProto, one: NDArray[Any], two: NDArray[Any]) -> Mapping[str, Measured]:
     """Return the form of every computed tensor of `model`, and of its input.
 
     Parameters

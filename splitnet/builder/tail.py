@@ -165,10 +165,10 @@ def _gemm(x: Sequence[Tensor | None], attributes: Attributes) -> Tensor:
     a, b = _given(x[0]), _given(x[1])
     a = a.mT if attributes.get("transA", 0) else a
     b = b.mT if attributes.get("transB", 0) else b
-    product = attributes.get("alpha", 1.0) * (a @ b)
+    product = torch.mul(a @ b, attributes.get("alpha", 1.0))
     if len(x) < 3 or x[2] is None:
         return product
-    return product + attributes.get("beta", 1.0) * x[2]
+    return torch.add(product, x[2], alpha=attributes.get("beta", 1.0))
 
 
 def _batch_norm(x: Sequence[Tensor | None], attributes: Attributes) -> Tensor:
@@ -224,6 +224,13 @@ def _unsqueeze(x: Sequence[Tensor | None], attributes: Attributes) -> Tensor:
     return tensor
 
 
+def _gather(x: Sequence[Tensor | None], attributes: Attributes) -> Tensor:
+    tensor, index = _given(x[0]), _given(x[1])
+    axis = attributes.get("axis", 0) % tensor.dim()
+    taken = tensor.index_select(axis, index.reshape(-1))
+    return taken.reshape(*tensor.shape[:axis], *index.shape, *tensor.shape[axis + 1 :])
+
+
 def _concat(x: Sequence[Tensor | None], attributes: Attributes) -> Tensor:
     return torch.cat([_given(tensor) for tensor in x], dim=attributes["axis"])
 
@@ -237,6 +244,7 @@ _OPERATORS: Mapping[str, Operator] = {
     "Conv": _conv,
     "Div": _binary(torch.div),
     "Flatten": lambda x, a: _given(x[0]).flatten(a.get("axis", 1)),
+    "Gather": _gather,
     "Gemm": _gemm,
     "GlobalAveragePool": lambda x, a: _given(x[0]).mean((2, 3), keepdim=True),
     "HardSigmoid": lambda x, a: torch.clamp(
@@ -252,6 +260,7 @@ _OPERATORS: Mapping[str, Operator] = {
     "ReduceMean": _reduce_mean,
     "Relu": _unary(torch.relu),
     "Reshape": _reshape,
+    "Shape": lambda x, a: torch.tensor(_given(x[0]).shape),
     "Sigmoid": _unary(torch.sigmoid),
     "Slice": _slice,
     "Softmax": lambda x, a: torch.softmax(_given(x[0]), a.get("axis", -1)),

@@ -17,10 +17,9 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
+from splitnet.builder.graph import OPSET
+from splitnet.builder.reasons import first_line
 from splitnet.errors import ModelError
-
-OPSET = 18
-"""Newest operator set that a bundle may use."""
 
 
 def run_torch(module: torch.nn.Module, batch: NDArray[Any]) -> NDArray[Any]:
@@ -34,10 +33,10 @@ def run_torch(module: torch.nn.Module, batch: NDArray[Any]) -> NDArray[Any]:
     shape = f"{batch.dtype}{list(batch.shape)}"
     try:
         with torch.inference_mode():
-            answer = module(torch.from_numpy(np.ascontiguousarray(batch)))
+            answer = module(torch.tensor(np.ascontiguousarray(batch)))
     except Exception as error:
         raise ModelError(
-            f"the model fails on an input {shape}{_where(error)}: {_first_line(error)}; "
+            f"the model fails on an input {shape}{_where(error)}: {first_line(error)}; "
             "check the shape and the preprocessing of the data"
         ) from error
     if not isinstance(answer, torch.Tensor):
@@ -120,7 +119,7 @@ def _explain(error: BaseException) -> str:
     elif "Constraints violated" in str(cause) or "specialized" in str(cause):
         hint = "remove the fixed batch size (use x.shape[0], -1 or flatten(1))"
     place = next(filter(None, map(_where, chain)), "")
-    return f"the model cannot be exported{place}: {_first_line(cause)}; {hint}"
+    return f"the model cannot be exported{place}: {first_line(cause)}; {hint}"
 
 
 def _chain(error: BaseException) -> list[BaseException]:
@@ -147,7 +146,3 @@ def _is_library(file: str) -> bool:
     return own in Path(file).parents or not {"site-packages", "dist-packages"}.isdisjoint(
         Path(file).parts
     )
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -62,7 +62,7 @@ def fit(
     for _ in range(schedule.epochs):
         module.train()
         total = 0.0
-        for rows in torch.randperm(count, generator=shuffle).split(schedule.batch):
+        for rows in torch.split(torch.randperm(count, generator=shuffle), schedule.batch):
             done = max(step / steps, (time.monotonic() - began_s) / schedule.seconds)
             if done >= 1:
                 break

@@ -189,6 +189,7 @@ def _check_one_hash_per_file(contract: Contract) -> None:
 
 def _all_graphs(contract: Contract) -> Iterable[GraphRef]:
     yield contract.whole
+    yield from (segment.graph for segment in contract.segments)
     for path in contract.paths:
         yield from contract.graphs(path.id)
 

@@ -30,6 +30,8 @@ def check_step(step: Mapping[str, Any], where: str) -> None:
             raise BundleError(f"{where}.{key}: unknown key{nearest(key, arguments)}")
     for key, (is_valid, meaning) in arguments.items():
         if key not in step:
+            if key in _OPTIONAL:
+                continue
             raise BundleError(f"{where}.{key}: is missing; it must be {meaning}")
         if not is_valid(step[key]):
             raise BundleError(f"{where}.{key}: must be {meaning}, is {step[key]!r}")
@@ -68,11 +70,13 @@ def _list_of(is_valid: Callable[[object], bool]) -> Callable[[object], bool]:
     return check
 
 
+_OPTIONAL = ("fill",)
 _SIDE = (_is_side, f"a number of pixels from 1 to {MAX_SIDE}")
+_SIZE = (_is_size, f"a side or [height, width], each from 1 to {MAX_SIDE}")
 _STEPS: Mapping[str, Mapping[str, tuple[Callable[[object], bool], str]]] = {
-    "resize": {"size": (_is_size, f"a side or [height, width], each from 1 to {MAX_SIDE}")},
+    "resize": {"size": _SIZE},
     "crop": {"size": _SIDE},
-    "letterbox": {"size": _SIDE, "fill": (_is_byte, "a whole number from 0 to 255")},
+    "letterbox": {"size": _SIZE, "fill": (_is_byte, "a whole number from 0 to 255")},
     "scale": {"by": (_is_positive, "a number above 0")},
     "mean": {
         "mean": (_list_of(_is_number), "a list of numbers"),

@@ -348,7 +348,9 @@ class AgentMachine:
         if not self._link.ready:
             return
         for request in list(self._requests.values()):
-            if not self._ready_to_send(request, now_s):
+            if request.retry_s is not None and now_s >= request.retry_s:
+                request.retry_s = None
+            if not self._ready_to_send(request):
                 continue
             assert request.encoded is not None
             path = request.decision.option.plan.path
@@ -363,13 +365,13 @@ class AgentMachine:
             else:
                 self._send(request, now_s)
 
-    def _ready_to_send(self, request: Request, now_s: float) -> bool:
+    def _ready_to_send(self, request: Request) -> bool:
         plan = request.decision.option.plan
         return (
             request.decision.option.kind is OptionKind.OFFLOAD
             and not request.sent
             and request.encoded_for == (plan.path, plan.level)
-            and (request.retry_s is None or now_s >= request.retry_s)
+            and request.retry_s is None
         )
 
     def _send(self, request: Request, now_s: float) -> None:
@@ -377,7 +379,7 @@ class AgentMachine:
         if request.starved:
             request.starved = False
             self._choose(DecisionPoint.CREDIT, request, now_s)
-            if request.id not in self._requests or not self._ready_to_send(request, now_s):
+            if request.id not in self._requests or not self._ready_to_send(request):
                 return
         assert request.encoded is not None
         plan = request.decision.option.plan
@@ -394,7 +396,6 @@ class AgentMachine:
             now_s=now_s,
         )
         request.sent = True
-        request.retry_s = None
         request.header_bytes += sum(map(size, messages)) - len(payload)
         self._out += [Send(message) for message in messages]
 

@@ -13,6 +13,9 @@ from splitnet.policies.estimators import CloudEstimator, LinkEstimator
 from splitnet.values import Decision, DecisionPoint, DecisionState, Plan, Telemetry
 from splitnet.wire import Pong, Reply
 
+MAX_BUDGET_US = (1 << 32) - 1
+"""The largest budget that the wire carries (71 minutes)."""
+
 
 class Decider:
     """Keeps the estimates and puts every decision to the policy with the options of the moment."""
@@ -76,7 +79,7 @@ class Decider:
             return 0
         estimate = self._link_estimate
         crossing_s = (estimate.rtt_s or 0.0) + 8 * nbytes / (estimate.goodput_bps or inf)
-        return max(1, int(1e6 * (remaining_s - crossing_s)))
+        return min(max(1, int(1e6 * (remaining_s - crossing_s))), MAX_BUDGET_US)
 
     def on_pong(self, pong: Pong, now_s: float) -> None:
         """Learn the round trip time and the worker's queue from a pong."""

@@ -125,7 +125,7 @@ class Link:
             return [OpenLink()]
         if self.state is not LinkState.READY:
             return self.fail(f"no answer to {self.state.value} in time", now_s)
-        if now_s - self._heard_s >= MISSED_HEARTBEATS * self._heartbeat_s:
+        if now_s >= self._heard_s + MISSED_HEARTBEATS * self._heartbeat_s:
             return self.fail(f"silent for {now_s - self._heard_s:.1f} s", now_s)
         self._ping += 1
         self.wakeup_s = now_s + self._heartbeat_s

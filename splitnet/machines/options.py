@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from splitnet.bundle import Bundle, ExitHead
+from splitnet.bundle.sample_table import Mask
 from splitnet.machines.agent_io import Encode, Prepare, RunExit, RunSegments, Stage
 from splitnet.machines.request import NOT_PREPARED, Request
 from splitnet.machines.stage_times import StageTimes
@@ -128,20 +128,20 @@ class OptionBook:
         return (*stages, RunExit(exit_id)) if exit_id is not None else tuple(stages)
 
     def _answer(self, request: Request, known: Known, can_offload: bool) -> Option | None:
-        """Answer with the last exit: if the plan's rule is met, or if nothing can be sent."""
+        """Answer with the last exit: its rule is met, nothing can be sent, or a path refused."""
         if not known:
             return None
         exit_id = known[-1][0]
         plan = request.decision.option.plan
         confidence = request.results[exit_id].confidence
         met = any(s.exit == exit_id and confidence >= s.threshold for s in plan.exits)
-        if not met and can_offload:
+        if not met and can_offload and not request.refused:
             return None
         return Option(
             kind=OptionKind.ANSWER,
             plan=plan,
             exit=exit_id,
-            accuracy=self._mean(self._table.exits[exit_id][0], known),
+            accuracy=self._exit_score(exit_id, known),
             device_s=0.0,
         )
 
@@ -161,7 +161,7 @@ class OptionBook:
 
     def _ending_at(self, exit_id: str | None, device_s: float, known: Known) -> list[Option]:
         if exit_id is not None:
-            accuracy = self._mean(self._table.exits[exit_id][0], known)
+            accuracy = self._exit_score(exit_id, known)
             return [Option(OptionKind.LOCAL, Plan(DEVICE, 0), exit_id, accuracy, device_s)]
         return [
             Option(OptionKind.LOCAL, plan, None, self._statistics(plan, known).accuracy, device_s)
@@ -199,36 +199,24 @@ class OptionBook:
         return self._expected[plan, known]
 
     def _compute(self, plan: Plan, known: Known) -> Expected:
-        path, level = (self._reference, 0) if plan.path == DEVICE else (plan.path, plan.level)
-        score, _, nbytes = self._table.paths[path, level]
         rows = self._rows(known)
-        staying = rows.copy()
-        total = 0.0
-        done = {exit_id for exit_id, _ in known}
-        for step in plan.exits:
-            if step.exit not in done:
-                exit_score, confidence = self._table.exits[step.exit]
-                leaving = staying & (confidence >= step.threshold)
-                total += float(exit_score[leaving].sum())
-                staying &= ~leaving
-        total += float(score[staying].sum())
-        sent = staying if staying.any() else rows
-        return Expected(
-            accuracy=total / int(rows.sum()),
-            uplink_bytes=0 if plan.path == DEVICE else round(float(nbytes[sent].mean())),
-            exit_share=1.0 - int(staying.sum()) / int(rows.sum()),
-        )
+        if plan.path == DEVICE:
+            reference = Plan(self._reference, 0, plan.exits)
+            return Expected(self._table.plan_statistics(reference, rows).accuracy, 0, 0.0)
+        mean = self._table.plan_statistics(plan, rows)
+        sent_share = 1.0 - mean.exit_share
+        sent_bytes = mean.bytes / sent_share if sent_share else mean.bytes
+        return Expected(mean.accuracy, round(sent_bytes), mean.exit_share)
 
-    def _mean(self, score: NDArray[Any], known: Known) -> float:
-        return float(score[self._rows(known)].mean())
+    def _exit_score(self, exit_id: str, known: Known) -> float:
+        return self._table.mean_exit_score(exit_id, self._rows(known))
 
-    def _rows(self, known: Known) -> NDArray[np.bool_]:
-        """Return the rows of the sample table on which the exits said the same."""
-        rows = np.ones(len(self._table.keys), dtype=np.bool_)
+    def _rows(self, known: Known) -> Mask | None:
+        """Return the rows on which the exits said the same, ``None`` (all) if they are too few."""
+        rows = np.ones(len(self._table), dtype=np.bool_)
         for exit_id, passed in known:
-            confidence = self._table.exits[exit_id][1]
-            rows &= (confidence >= self.exits[exit_id].threshold) == passed
-        return rows if rows.sum() >= MIN_ROWS else np.ones(len(rows), dtype=np.bool_)
+            rows &= self._table.exit_passed(exit_id, self.exits[exit_id].threshold) == passed
+        return rows if rows.sum() >= MIN_ROWS else None
 
 
 def _cloud_profile(bundle: Bundle) -> Profile:

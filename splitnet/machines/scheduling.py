@@ -86,9 +86,8 @@ class DeviceSchedule:
         work waits behind it.
         """
         by_id = {request.id: request for request in requests}
-        promises = self._promises(by_id.values())
-        urgent = most_urgent(promises)
-        if urgent is None or not (at_once or slack_s(promises, now_s) <= self._margin_s):
+        urgent = most_urgent(self._promises(by_id.values()))
+        if urgent is None or not (at_once or now_s >= self.rescue_at_s(by_id.values())):
             return None
         return urgent.request, self._book.fallback(by_id[urgent.request].boundary)[0]
 

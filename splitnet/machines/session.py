@@ -46,12 +46,12 @@ class Session:
     assembling: dict[int, Assembly] = field(default_factory=dict)
     open_requests: dict[int, int] = field(default_factory=dict)
 
-    def begin(self, infer: Infer) -> bool:
-        """Take chunk 0 of a request; return whether the credit covers it."""
+    def begin(self, infer: Infer, known: bool) -> bool:
+        """Take chunk 0 of a request, not `known` so far; return whether the credit covers it."""
         self.received_requests += 1
         self.received_bytes += len(infer.payload)
-        within = self._within_credit()
-        if within:
+        within = not self.overdrawn()
+        if within and not known:
             parts: list[Payload] = [infer.payload]
             self.assembling[infer.request] = Assembly(infer, parts, len(infer.payload))
         else:
@@ -69,15 +69,12 @@ class Session:
         assembly.nbytes += len(chunk.payload)
         return assembly
 
-    def _within_credit(self) -> bool:
-        return (
-            self.received_requests <= self.granted_requests
-            and self.received_bytes <= self.granted_bytes
-        )
-
     def overdrawn(self) -> bool:
         """Return whether the agent has sent more than it was granted."""
-        return not self._within_credit()
+        return (
+            self.received_requests > self.granted_requests
+            or self.received_bytes > self.granted_bytes
+        )
 
     def complete(self, request: int) -> Payload:
         """End the assembly of `request` and return its payload."""

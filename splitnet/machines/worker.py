@@ -71,6 +71,15 @@ class WorkerConfig:
     retry_after_ms: int = 200
 
 
+MAX_MICROSECONDS = (1 << 32) - 1
+"""Durations on the wire end here; longer ones are clamped (docs/wire.md)."""
+
+
+def microseconds(duration_s: float) -> int:
+    """Return a duration as the wire carries it."""
+    return min(max(0, round(1e6 * duration_s)), MAX_MICROSECONDS)
+
+
 class WorkerMachine:
     """Serves the paths of its contracts to every agent that has a session."""
 
@@ -101,8 +110,7 @@ class WorkerMachine:
     @property
     def wakeup_s(self) -> float | None:
         """When to send the next `WorkerTick`, ``None`` if there is nothing to wait for."""
-        patience_s = MISSED_HEARTBEATS * self._config.heartbeat_s
-        silence_s = min((s.heard_s for s in self._sessions.values()), default=inf) + patience_s
+        silence_s = min(map(self._silent_at_s, self._sessions.values()), default=inf)
         wakeup_s = min(silence_s, self._batcher.next_expiry_s())
         return None if wakeup_s == inf else wakeup_s
 
@@ -117,7 +125,7 @@ class WorkerMachine:
         running = len(self._running[1]) if self._running else 0
         return Load(
             queued=len(self._batcher),
-            wait_us=int(1e6 * self._batcher.wait_s(running)),
+            wait_us=microseconds(self._batcher.wait_s(running)),
             busy_permille=round(1000 * self._busy),
             batch=running,
         )
@@ -233,9 +241,11 @@ class WorkerMachine:
         self._out.append(WorkerReport("session-closed", f"{detail} purged={len(purged)}"))
 
     def _forget_silent(self, now_s: float) -> None:
-        limit_s = now_s - MISSED_HEARTBEATS * self._config.heartbeat_s
-        for session in [s for s in self._sessions.values() if s.heard_s <= limit_s]:
+        for session in [s for s in self._sessions.values() if now_s >= self._silent_at_s(s)]:
             self._forget(session.id, "silent")
+
+    def _silent_at_s(self, session: Session) -> float:
+        return session.heard_s + MISSED_HEARTBEATS * self._config.heartbeat_s
 
     def _renew_credit(self, session: Session) -> None:
         if session.id in self._sessions:
@@ -247,7 +257,7 @@ class WorkerMachine:
 
     def _on_infer(self, session: Session, infer: Infer, now_s: float) -> None:
         known = infer.request in session.assembling or infer.request in session.open_requests
-        within = not known and session.begin(infer)
+        within = session.begin(infer, known)
         refusal = self._refusal(session, infer, known, within)
         if refusal is None:
             self._advance(session, session.assembling[infer.request], is_complete(infer), now_s)
@@ -279,6 +289,9 @@ class WorkerMachine:
             return WireCode.UNSUPPORTED, f"stop must be {end}, the end; got {infer.stop}"
         if infer.stream or infer.refinements != 1:
             return WireCode.UNSUPPORTED, "this worker keeps no streams and takes one refinement"
+        if len(infer.payload) > min(self._config.max_request_bytes, self._config.max_chunk_bytes):
+            limit = min(self._config.max_request_bytes, self._config.max_chunk_bytes)
+            return WireCode.TOO_LARGE, f"chunk 0 above the limit of {limit} bytes"
         if not intact(infer):
             return WireCode.CORRUPT, "chunk 0 is damaged"
         return None
@@ -294,6 +307,9 @@ class WorkerMachine:
         elif assembly.nbytes > self._config.max_request_bytes:
             limit = self._config.max_request_bytes
             problem = WireCode.TOO_LARGE, f"payload above the limit of {limit} bytes"
+        elif len(chunk.payload) > self._config.max_chunk_bytes:
+            limit = self._config.max_chunk_bytes
+            problem = WireCode.TOO_LARGE, f"chunk above the limit of {limit} bytes"
         elif chunk.refinement != 0 or chunk.index != len(assembly.parts) - 1:
             problem = WireCode.MALFORMED, f"chunk {chunk.index} out of order"
         elif not intact(chunk):
@@ -407,9 +423,9 @@ class WorkerMachine:
                 final=True,
                 refinements=1,
                 state=0,
-                queue_us=int(1e6 * (started_s - work.arrived_s)),
-                decode_us=int(1e6 * event.decode_s),
-                run_us=int(1e6 * event.run_s),
+                queue_us=microseconds(started_s - work.arrived_s),
+                decode_us=microseconds(event.decode_s),
+                run_us=microseconds(event.run_s),
                 load=load,
                 stamp=work.stamp,
                 dims=result.dims,

@@ -45,7 +45,7 @@ def max_softmax(logits: Array, temperature: float = 1.0) -> Array:
 
 def labels(output: Array) -> Array:
     """Return the labels of an output ``(N, C)`` or ``(N, P, C)`` as ``(N, P)`` int64."""
-    return _pages(output).argmax(axis=2)
+    return cast(Array, _pages(output).argmax(axis=2))
 
 
 def score(found: Array, truth: Array) -> Array:

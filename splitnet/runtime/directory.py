@@ -9,7 +9,6 @@ from pathlib import Path, PurePosixPath
 from splitnet.bundle import Bundle, GraphRef, load_bundle
 from splitnet.errors import BundleError
 
-SHARD_FOLDER = "shards"
 _BLOCK_BYTES = 1 << 20
 
 
@@ -63,18 +62,13 @@ def verify_graph(directory: Path, ref: GraphRef, verified: set[str]) -> int:
     `verified` holds the names that have been checked before and is added to.
     """
     size = 0
-    for name, sha256 in files_of(ref):
+    for name, sha256 in ref.files.items():
         path = bundle_file(directory, name)
         size += path.stat().st_size
         if name not in verified:
             _verify_file(path, sha256)
             verified.add(name)
     return size
-
-
-def files_of(ref: GraphRef) -> list[tuple[str, str]]:
-    """Return name and hash of the graph file and of each shard it reads."""
-    return [(ref.file, ref.sha256), *((f"{SHARD_FOLDER}/{shard}", shard) for shard in ref.shards)]
 
 
 def bundle_file(directory: Path, name: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any, TypeAlias
 
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from splitnet.codecs.base import Buffer, Header
 from splitnet.codecs.making import make_codec
 from splitnet.codecs.packing import pack, unpack
 from splitnet.errors import CorruptPayloadError, TensorMismatchError
-from splitnet.values import TensorSpec
+from splitnet.values import DTYPE_BYTES, TensorSpec
 
 Array: TypeAlias = NDArray[Any]
 CodecConfigs: TypeAlias = Sequence[Mapping[str, Any]]
@@ -47,7 +48,7 @@ def decode_tensors(
 
     Raises
     ------
-    CorruptPayloadError
+    CodecError
         The payload is damaged.
     TensorMismatchError
         The dimensions do not fit the specification.
@@ -104,10 +105,11 @@ def check_tensors(specs: Sequence[TensorSpec], arrays: Sequence[Array], where: s
 
 
 def _header(spec: TensorSpec, dynamic: Mapping[str, int]) -> Header:
-    header = Header(spec.dtype, spec.shape(1, dynamic))
-    if min(header.shape, default=1) < 0 or header.nbytes > MAX_TENSOR_BYTES:
+    shape = spec.shape(1, dynamic)
+    nbytes = prod(shape) * DTYPE_BYTES[spec.dtype]
+    if nbytes > MAX_TENSOR_BYTES:
         raise CorruptPayloadError(
-            f"tensor {spec.name!r} of shape {header.shape} would take {header.nbytes} bytes, "
+            f"tensor {spec.name!r} of shape {shape} would take {nbytes} bytes, "
             f"at most {MAX_TENSOR_BYTES} are allowed"
         )
-    return header
+    return Header(spec.dtype, shape)

@@ -1,19 +1,19 @@
 """Preprocessing: a closed, declarative list of steps that turns a sample into a network's input.
 
-Each step is a JSON object such as ``{"op": "resize", "size": 256}``; docs/bundle.md lists them.
+Each step is a JSON object such as ``{"op": "resize", "size": 256}``; docs/bundle.md lists them, and
+`splitnet.bundle.preprocessing` checks them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from splitnet.config import nearest
-from splitnet.errors import ConfigError, TensorMismatchError
+from splitnet.bundle.preprocessing import check_step
+from splitnet.errors import BundleError, ConfigError, TensorMismatchError
 from splitnet.values import DTYPE_BYTES
 
 Array: TypeAlias = NDArray[Any]
@@ -46,27 +46,12 @@ def parse_steps(text: str) -> tuple[Step, ...]:
             steps.append({"op": "mean", "mean": _numbers(item, value)})
         else:
             steps.append({"op": name, **_argument(item, name, value)})
-    check_steps(steps)
+    for number, step in enumerate(steps):
+        try:
+            check_step(step, f"preprocessing step {number}")
+        except BundleError as error:
+            raise ConfigError(str(error)) from None
     return tuple(steps)
-
-
-def check_steps(steps: Sequence[Step]) -> None:
-    """Raise `ConfigError` unless every step is known and complete."""
-    for step in steps:
-        name = step.get("op")
-        if name not in _OPERATIONS:
-            raise ConfigError(
-                f"unknown preprocessing step {name!r}{nearest(str(name), _OPERATIONS)}; "
-                f"known: {', '.join(_OPERATIONS)}"
-            )
-        operation = _OPERATIONS[name]
-        for key in step.keys() - {"op"} - operation.keys.keys():
-            raise ConfigError(f"step {name!r}: unknown key {key!r}{nearest(key, operation.keys)}")
-        for key in operation.required - step.keys():
-            raise ConfigError(f"step {name!r}: the key {key!r} is missing")
-        for key in operation.keys.keys() & step.keys():
-            if not operation.keys[key](step[key]):
-                raise ConfigError(f"step {name!r}: {step[key]!r} is no value for {key!r}")
 
 
 def default_steps(sample_dtype: str) -> tuple[Step, ...]:
@@ -99,7 +84,7 @@ def prepare(sample: Array, steps: Sequence[Step]) -> Array:
             raise TensorMismatchError(
                 f"a sample of shape {sample.shape} is not an image; (H, W) or (H, W, C) is needed"
             )
-        sample = _OPERATIONS[step["op"]].apply(sample, step)
+        sample = _OPERATIONS[step["op"]](sample, step)
     return np.ascontiguousarray(sample)[np.newaxis]
 
 
@@ -127,13 +112,10 @@ def _crop(image: Array, step: Step) -> Array:
 def _letterbox(image: Array, step: Step) -> Array:
     """Shrink or grow to fit, keep the aspect, put it in the top left corner (as YOLOX does)."""
     size = step["size"]
-    height, width = (size, size) if isinstance(size, int) else size
-    ratio = min(height / image.shape[0], width / image.shape[1])
-    inner = _to_size(
-        image, max(1, int(image.shape[0] * ratio)), max(1, int(image.shape[1] * ratio))
-    )
-    fill = step.get("fill", LETTERBOX_FILL)
-    framed = np.full((height, width, *image.shape[2:]), fill, dtype=image.dtype)
+    ratio = size / max(image.shape[:2])
+    height, width = (max(1, int(side * ratio)) for side in image.shape[:2])
+    inner = _to_size(image, height, width)
+    framed = np.full((size, size, *image.shape[2:]), step["fill"], dtype=image.dtype)
     framed[: inner.shape[0], : inner.shape[1]] = inner
     return framed
 
@@ -177,55 +159,13 @@ def _to_size(image: Array, height: int, width: int) -> Array:
     return np.asarray(resized)
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and np.isfinite(value)
-
-
-def _is_divisor(value: Any) -> bool:
-    return _is_number(value) and value > 0
-
-
-def _is_length(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
-
-
-def _is_size(value: Any) -> bool:
-    pair = isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_length, value))
-    return pair or _is_length(value)
-
-
-def _are_numbers(value: Any) -> bool:
-    return isinstance(value, list | tuple) and bool(value) and all(map(_is_number, value))
-
-
-def _are_divisors(value: Any) -> bool:
-    return _are_numbers(value) and all(map(_is_divisor, value))
-
-
-def _is_chw(value: Any) -> bool:
-    return bool(value == "CHW")
-
-
-@dataclass(frozen=True, slots=True)
-class _Operation:
-    apply: Callable[[Array, Step], Array]
-    keys: Mapping[str, Callable[[Any], bool]]
-    optional: frozenset[str] = frozenset()
-
-    @property
-    def required(self) -> frozenset[str]:
-        return frozenset(self.keys) - self.optional
-
-
-_OPERATIONS: Mapping[str, _Operation] = {
-    "resize": _Operation(_resize, {"size": _is_size}),
-    "crop": _Operation(_crop, {"size": _is_length}),
-    "letterbox": _Operation(
-        _letterbox, {"size": _is_size, "fill": _is_number}, frozenset({"fill"})
-    ),
-    "scale": _Operation(_scale, {"by": _is_divisor}),
-    "mean": _Operation(_normalise, {"mean": _are_numbers, "std": _are_divisors}),
-    "layout": _Operation(_layout, {"to": _is_chw}),
+_OPERATIONS: Mapping[str, Callable[[Array, Step], Array]] = {
+    "resize": _resize,
+    "crop": _crop,
+    "letterbox": _letterbox,
+    "scale": _scale,
+    "mean": _normalise,
+    "layout": _layout,
 }
 
 
@@ -233,7 +173,8 @@ def _argument(item: str, name: str, value: str) -> Step:
     """Return the keys of a step from its text, ``size`` as ``S`` or ``HxW``."""
     if name in ("resize", "crop", "letterbox"):
         sizes = [_number(item, part, int) for part in value.split("x")]
-        return {"size": sizes[0] if len(sizes) == 1 else sizes}
+        fill = {"fill": LETTERBOX_FILL} if name == "letterbox" else {}
+        return {"size": sizes[0] if len(sizes) == 1 else sizes, **fill}
     if name == "scale":
         return {"by": _number(item, value, float)}
     if name == "layout":

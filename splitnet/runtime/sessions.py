@@ -19,8 +19,8 @@ from splitnet.runtime.directory import bundle_file, verify_graph
 Array: TypeAlias = NDArray[Any]
 
 BATCH_DIMENSION = "N"
-_LOG_ERROR = 3
-"""onnxruntime's severity level of errors; fatal is 4."""
+_LOG_FATAL = 4
+"""onnxruntime's highest severity: its errors are raised here, and need not be logged as well."""
 
 _DTYPES = {
     "tensor(float)": "float32",
@@ -165,7 +165,7 @@ class GraphStore:
 
 def _options(threads: int, batch: int | None) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = _LOG_ERROR
+    options.log_severity_level = _LOG_FATAL
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

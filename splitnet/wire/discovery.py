@@ -16,7 +16,7 @@ from splitnet.wire.bounds import (
     Key,
     WorkerLoad,
 )
-from splitnet.wire.fields import Binary, Integer, Many, Record, kinds_of
+from splitnet.wire.fields import Binary, Integer, Many, Record, field_types
 from splitnet.wire.payload import Payload
 
 
@@ -77,7 +77,7 @@ class Offer:
 
     kind: ClassVar[int] = 18
     workers: Annotated[
-        tuple[WorkerOffer, ...], Many(Record(WorkerOffer, kinds_of(WorkerOffer)), MAX_WORKERS)
+        tuple[WorkerOffer, ...], Many(Record(WorkerOffer, field_types(WorkerOffer)), MAX_WORKERS)
     ]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import reprlib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields
 from enum import IntEnum
 from operator import attrgetter
 from typing import Any, Protocol, get_type_hints
@@ -131,7 +131,9 @@ class Prose:
 
     def write(self, value: Any) -> str:
         """Return `value` as it may be sent."""
-        plain = _CONTROL.sub(" ", str(value)).encode("utf-8", "replace")
+        if type(value) is not str:
+            raise ValueError(f" is {_shown(value)}, must be text")
+        plain = _CONTROL.sub(" ", value).encode("utf-8", "replace")
         return plain[: self.most].decode("utf-8", "ignore")
 
     def read(self, element: Any) -> str:
@@ -160,34 +162,34 @@ class Binary:
 
 @dataclass(frozen=True, slots=True)
 class Nullable:
-    """A value of `kind`, or nil for ``None``."""
+    """A value of the type `of`, or nil for ``None``."""
 
-    kind: FieldType
+    of: FieldType
 
     def write(self, value: Any) -> Any:
         """Return the element of `value`, nil for ``None``."""
-        return None if value is None else self.kind.write(value)
+        return None if value is None else self.of.write(value)
 
     def read(self, element: Any) -> Any:
         """Return the value of `element`, ``None`` for nil."""
-        return None if element is None else self.kind.read(element)
+        return None if element is None else self.of.read(element)
 
 
 @dataclass(frozen=True, slots=True)
 class Many:
-    """An array of `least` to `most` elements of one type; a tuple in Python."""
+    """An array of `least` to `most` elements of the type `of`; a tuple in Python."""
 
-    kind: FieldType
+    of: FieldType
     most: int
     least: int = 0
 
     def write(self, value: Any) -> list[Any]:
         """Return the elements of the tuple `value`."""
-        return self._each(value, self.kind.write)
+        return self._each(value, self.of.write)
 
     def read(self, element: Any) -> tuple[Any, ...]:
         """Return the values of the array `element`."""
-        return tuple(self._each(element, self.kind.read))
+        return tuple(self._each(element, self.of.read))
 
     def _each(self, items: Any, convert: Any) -> list[Any]:
         _check_array(items)
@@ -208,11 +210,11 @@ class Row:
     Elements behind the last known one are ignored: a later minor version may append some.
     """
 
-    def __init__(self, kinds: Mapping[str, FieldType]) -> None:
-        self.names = tuple(kinds)
-        self.kinds = tuple(kinds.values())
-        self._write = tuple(kind.write for kind in self.kinds)
-        self._read = tuple(kind.read for kind in self.kinds)
+    def __init__(self, types: Mapping[str, FieldType]) -> None:
+        self.names = tuple(types)
+        self.types = tuple(types.values())
+        self._write = tuple(of.write for of in self.types)
+        self._read = tuple(of.read for of in self.types)
 
     def write(self, value: Any) -> list[Any]:
         """Return the elements of the tuple `value`."""
@@ -243,8 +245,8 @@ class Row:
 class Record(Row):
     """A `Row` that is a dataclass in Python."""
 
-    def __init__(self, cls: type[Any], kinds: Mapping[str, FieldType]) -> None:
-        super().__init__(kinds)
+    def __init__(self, cls: type[Any], types: Mapping[str, FieldType]) -> None:
+        super().__init__(types)
         self.cls = cls
         self._values = attrgetter(*self.names)
 
@@ -260,12 +262,11 @@ class Record(Row):
         return self.cls(*self.values(element))
 
 
-def kinds_of(cls: type[Any]) -> dict[str, FieldType]:
+def field_types(cls: type[Any]) -> dict[str, FieldType]:
     """Return the types that the annotations of the dataclass `cls` declare, in order.
 
     A field whose annotation declares none (a payload) is left out.
     """
-    assert is_dataclass(cls)
     hints = get_type_hints(cls, include_extras=True)
     declared = {f.name: getattr(hints[f.name], "__metadata__", ()) for f in fields(cls)}
     return {name: metadata[0] for name, metadata in declared.items() if metadata}

@@ -16,9 +16,9 @@ import msgpack
 
 from splitnet.errors import VersionMismatchError, WireError
 from splitnet.wire.bounds import MAX_PAYLOAD_BYTES
-from splitnet.wire.fields import Record, kinds_of
+from splitnet.wire.fields import Record, field_types
 from splitnet.wire.messages import Message
-from splitnet.wire.payload import Buffer, Hollow
+from splitnet.wire.payload import Buffer, Hollow, Payload
 
 PROTOCOL_VERSION = 1
 """Major version: a change of it means that old and new programs cannot talk."""
@@ -29,8 +29,9 @@ MAGIC = b"\x89SPL"
 MAX_HEAD_BYTES = 65_536
 """Largest first frame: an offer of 64 workers, or a hello with 512 hashes, stays below it."""
 
-_MAX_ITEM_BYTES = 1024
-_MAX_ITEMS = 1024
+_MAX_TEXT_BYTES = 1024
+_MAX_ELEMENTS = 512
+"""Bounds of any text, bytes and array of a head, known or not; twice the largest of version 1."""
 
 _PREFIX = Struct(">4sHH")
 PREFIX_BYTES = _PREFIX.size
@@ -44,7 +45,7 @@ class _Layout:
         self.prefix = _PREFIX.pack(MAGIC, PROTOCOL_VERSION, cls.kind)
         self.has_payload = fields(cls)[-1].name == "payload"
         self.frames = 2 if self.has_payload else 1
-        self.body = Record(cls, kinds_of(cls))
+        self.body = Record(cls, field_types(cls))
 
 
 def encode(message: Message) -> list[Buffer]:
@@ -59,9 +60,9 @@ def encode(message: Message) -> list[Buffer]:
     """
     layout = _by_class()[type(message)]
     head = _head(layout, message)
-    if not layout.has_payload:
+    payload: Payload | None = getattr(message, "payload", None)
+    if payload is None:
         return [head]
-    payload = message.payload  # type: ignore[union-attr]
     if isinstance(payload, Hollow):
         raise ValueError(f"{layout.name}: a hollow payload has a size but no bytes to send")
     _check_payload(layout, payload)
@@ -70,9 +71,8 @@ def encode(message: Message) -> list[Buffer]:
 
 def size(message: Message) -> int:
     """Return the bytes of `message` on the wire, head and payload; `Hollow` counts as bytes."""
-    layout = _by_class()[type(message)]
-    head = _head(layout, message)
-    return len(head) + (len(message.payload) if layout.has_payload else 0)  # type: ignore[union-attr]
+    head = _head(_by_class()[type(message)], message)
+    return len(head) + len(getattr(message, "payload", b""))
 
 
 def decode(frames: Sequence[Buffer]) -> Message:
@@ -123,9 +123,9 @@ def _unpacked(layout: _Layout, head: Buffer) -> Any:
         return msgpack.unpackb(
             head[PREFIX_BYTES:],
             use_list=False,
-            max_str_len=_MAX_ITEM_BYTES,
-            max_bin_len=_MAX_ITEM_BYTES,
-            max_array_len=_MAX_ITEMS,
+            max_str_len=_MAX_TEXT_BYTES,
+            max_bin_len=_MAX_TEXT_BYTES,
+            max_array_len=_MAX_ELEMENTS,
             max_map_len=0,
             max_ext_len=0,
         )

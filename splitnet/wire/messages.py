@@ -242,7 +242,7 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class CancelAck:
-    """Worker to edge: nothing more comes for `request`; `found` if that stopped it."""
+    """Worker to edge: `request` was waiting and is gone if `found`, else ended or running."""
 
     kind: ClassVar[int] = 8
     request: RequestNumber

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from splitnet.wire import Hollow, Payload, join
@@ -10,6 +10,7 @@ from splitnet.wire import Hollow, Payload, join
 POSITIONS = st.none() | st.integers(-30, 30)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=20), POSITIONS, POSITIONS)
 def test_a_hollow_payload_is_cut_like_bytes(
     data: bytes, start: int | None, stop: int | None
@@ -17,6 +18,7 @@ def test_a_hollow_payload_is_cut_like_bytes(
     assert len(Hollow(len(data))[start:stop]) == len(data[start:stop])
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=100), st.integers(1, 40))
 def test_chunks_join_to_the_payload_they_were_cut_from(data: bytes, chunk: int) -> None:
     for payload in (data, bytearray(data), memoryview(data), Hollow(len(data))):

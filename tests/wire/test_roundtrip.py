@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from splitnet.wire import Message, decode, encode, size
@@ -21,7 +21,7 @@ from splitnet.wire.fields import (
     Record,
     Row,
     Text,
-    kinds_of,
+    field_types,
 )
 
 KINDS = get_args(Message)
@@ -50,25 +50,26 @@ def values(kind: FieldType) -> st.SearchStrategy[Any]:
         case Binary():
             return st.sampled_from(kind.sizes).flatmap(lambda n: st.binary(min_size=n, max_size=n))
         case Nullable():
-            return st.none() | values(kind.kind)
+            return st.none() | values(kind.of)
         case Many():
-            items = st.lists(values(kind.kind), min_size=kind.least, max_size=min(kind.most, 40))
+            items = st.lists(values(kind.of), min_size=kind.least, max_size=min(kind.most, 40))
             return items.map(tuple)
         case Record():
-            return st.builds(kind.cls, *map(values, kind.kinds))
+            return st.builds(kind.cls, *map(values, kind.types))
         case Row():
-            return st.tuples(*map(values, kind.kinds))
+            return st.tuples(*map(values, kind.types))
     raise AssertionError(kind)
 
 
 def messages(cls: type[Any]) -> st.SearchStrategy[Any]:
-    parts = {name: values(kind) for name, kind in kinds_of(cls).items()}
+    parts = {name: values(kind) for name, kind in field_types(cls).items()}
     if "payload" in cls.__dataclass_fields__:
         parts["payload"] = st.binary(max_size=64)
     return st.builds(cls, **parts)
 
 
 @pytest.mark.parametrize("cls", KINDS)
+@settings(deadline=None, max_examples=60)
 @given(data=st.data())
 def test_round_trip(cls: type[Any], data: st.DataObject) -> None:
     message = data.draw(messages(cls))
@@ -80,6 +81,7 @@ def test_round_trip(cls: type[Any], data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("cls", KINDS)
+@settings(deadline=None, max_examples=60)
 @given(data=st.data())
 def test_elements_that_a_later_version_appends_are_ignored(
     cls: type[Any], data: st.DataObject

@@ -1,0 +1,1 @@
+"""The edge: the process on the device, which answers every frame of a source."""

@@ -1,0 +1,134 @@
+"""From exported graphs to the documents of a bundle: paths, levels, plans, costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from splitnet.builder.bottleneck import TENSOR_NAME
+from splitnet.builder.exits import CLOSED
+from splitnet.builder.segments import Exported, GraphFile
+from splitnet.bundle import Contract, ExitHead, Hop, Level, Path, Segment
+from splitnet.values import (
+    PREPARE_STAGE,
+    ExitStep,
+    Plan,
+    TensorSpec,
+    decode_stage,
+    encode_stage,
+    exit_stage,
+    segment_stage,
+)
+
+INPUT_PATH = "input"
+"""The exact path that sends the preprocessed input: full offload."""
+
+LEARNED_PATH = "bottleneck"
+
+STORE: Mapping[str, Any] = {"id": "store"}
+EIGHT_BIT: Mapping[str, Any] = {
+    "id": "pipeline",
+    "codecs": [{"id": "affine", "bits": 8}, {"id": "lz4"}],
+}
+_OTHER: Mapping[str, float] = {"other": 1.0}
+"""Operator class of codecs and preprocessing, which are no operators of a network."""
+
+
+@dataclass(frozen=True, slots=True)
+class LearnedFiles:
+    """The graphs of a learned path: its boundary, its encoder, its decoder."""
+
+    boundary: int
+    encoder: GraphFile
+    decoder: GraphFile
+
+
+def make_contract(
+    name: str,
+    preprocess: Sequence[Mapping[str, Any]],
+    exported: Exported,
+    names: Sequence[str],
+    learned: LearnedFiles | None = None,
+) -> Contract:
+    """Return the contract of a cut model.
+
+    Parameters
+    ----------
+    names
+        Names of the exact paths, one an interior boundary.
+    """
+    boundaries = exported.boundaries
+    paths = [
+        _exact(name, index, boundaries[index].tensors)
+        for index, name in enumerate([INPUT_PATH, *names])
+    ]
+    if learned is not None:
+        paths.append(_learned(learned))
+    return Contract(
+        name=name,
+        preprocess=tuple(preprocess),
+        boundaries=boundaries,
+        segments=tuple(Segment(file.ref) for file in exported.segments),
+        paths=tuple(paths),
+        whole=exported.whole.ref,
+        reply=(STORE,) * len(boundaries[-1].tensors),
+    )
+
+
+def make_plans(contract: Contract, exits: Sequence[ExitHead]) -> tuple[Plan, ...]:
+    """Return every path at every level, alone and with the open exits on its way."""
+    plans = []
+    for path in contract.paths:
+        rule = tuple(
+            ExitStep(head.id, head.confidence, head.threshold)
+            for head in exits
+            if head.boundary <= path.hops[0].boundary and head.threshold < CLOSED
+        )
+        for level in range(len(path.levels)):
+            plans.append(Plan(path.id, level))
+            if rule:
+                plans.append(Plan(path.id, level, rule))
+    return tuple(plans)
+
+
+def stage_costs(
+    contract: Contract,
+    exported: Exported,
+    exits: Mapping[str, GraphFile],
+    learned: LearnedFiles | None,
+) -> tuple[dict[str, Mapping[str, float]], dict[str, int]]:
+    """Return work by stage: shares of the operator classes, and FLOPs of one sample."""
+    files = {segment_stage(i): file for i, file in enumerate(exported.segments)}
+    files |= {exit_stage(exit_id): file for exit_id, file in exits.items()}
+    costs: dict[str, Mapping[str, float]] = {PREPARE_STAGE: _OTHER}
+    flops = {PREPARE_STAGE: 0}
+    for path in contract.paths:
+        for level in range(len(path.levels)):
+            for stage in (encode_stage(path.id, level), decode_stage(path.id, level)):
+                costs[stage], flops[stage] = _OTHER, 0
+            if learned is not None and path.kind == "learned":
+                files[encode_stage(path.id, level)] = learned.encoder
+                files[decode_stage(path.id, level)] = learned.decoder
+    for stage, file in files.items():
+        costs[stage], flops[stage] = file.costs, file.flops
+    return costs, flops
+
+
+def _exact(name: str, boundary: int, tensors: tuple[TensorSpec, ...]) -> Path:
+    return Path(name, "exact", (Hop(boundary, boundary, tensors),), _levels(tensors))
+
+
+def _learned(files: LearnedFiles) -> Path:
+    encoded = files.encoder.output
+    tensors = (TensorSpec(TENSOR_NAME, encoded.dtype, encoded.dims),)
+    hop = Hop(files.boundary, files.boundary, tensors, files.encoder.ref, files.decoder.ref)
+    return Path(LEARNED_PATH, "learned", (hop,), _levels(tensors))
+
+
+def _levels(tensors: Sequence[TensorSpec]) -> tuple[Level, ...]:
+    """Return the levels of a crossing: as it is, and at 8 bits if all of it is float."""
+    exact = Level("float32", ((STORE,) * len(tensors),))
+    if any(tensor.dtype not in ("float32", "float16") for tensor in tensors):
+        return (exact,)
+    return exact, Level("8 bit", ((EIGHT_BIT,) * len(tensors),))

@@ -1,0 +1,170 @@
+"""The commands ``splitnet build``, ``splitnet inspect`` and ``splitnet verify``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from splitnet.config import load_config
+from splitnet.console import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    Parser,
+    emit_json,
+    print_table,
+    progress,
+    run,
+)
+
+_BUILD_EXAMPLE = """example:
+  splitnet build --model examples/digits/model.py:pages --data digits \\
+      --cuts stage1,stage2,stage3 --out digits.bundle
+
+SPEC of a model: module:callable, path/to/file.py:callable or path/to/model.onnx.
+SPEC of data: an image folder, an .npz file with x and y (both with a range such as [:2400]
+behind, if need be), or digits.
+"""
+
+
+def main_build(argv: Sequence[str] | None = None) -> int:
+    """Build a bundle from a model and data; return the exit code."""
+    parser = Parser(prog="splitnet build", description=main_build.__doc__, epilog=_BUILD_EXAMPLE)
+    parser.add_argument("--model", metavar="SPEC", help="the model to split")
+    parser.add_argument("--data", metavar="SPEC", help="training data, split if it is alone")
+    parser.add_argument("--calib", metavar="SPEC", help="calibration data")
+    parser.add_argument("--test", metavar="SPEC", help="test data")
+    parser.add_argument("--out", metavar="DIR", help="the bundle's new directory")
+    parser.add_argument("--cuts", metavar="A,B,...", help="module paths or ids of cuts")
+    parser.add_argument("--exit-at", metavar="A", help="cut of the exit, auto or none")
+    parser.add_argument("--bottleneck-at", metavar="A", help="cut of the bottleneck, auto or none")
+    parser.add_argument("--max-boundaries", metavar="N", help="most interior boundaries (8)")
+    parser.add_argument(
+        "--preprocess",
+        metavar="STEPS",
+        help="for instance resize=256,crop=224,scale=255,layout=chw",
+    )
+    parser.add_argument("--epochs", metavar="N", help="most epochs of each training (6)")
+    parser.add_argument("--train-seconds", metavar="S", help="most time of each training (120)")
+    parser.add_argument(
+        "--exit-loss", metavar="X", help="score that the exit may lose on calibration data (0.005)"
+    )
+    parser.add_argument("--seed", metavar="N", help="seed of splits and trainings (0)")
+    parser.add_argument(
+        "--force", action="store_true", default=None, help="replace the bundle at --out"
+    )
+    _add_common(parser)
+    arguments = parser.parse_args(argv)
+    return run(lambda: _build(arguments), json_errors=arguments.json)
+
+
+def main_inspect(argv: Sequence[str] | None = None) -> int:
+    """Show cuts, paths, exits, plans and profiles of a bundle; return the exit code."""
+    parser = Parser(
+        prog="splitnet inspect",
+        description=main_inspect.__doc__,
+        epilog="example:\n  splitnet inspect digits.bundle",
+    )
+    parser.add_argument("bundle", metavar="DIR", type=Path)
+    _add_common(parser)
+    arguments = parser.parse_args(argv)
+    return run(lambda: _inspect(arguments), json_errors=arguments.json)
+
+
+def main_verify(argv: Sequence[str] | None = None) -> int:
+    """Prove on this machine that a bundle computes what it promises; return the exit code."""
+    parser = Parser(
+        prog="splitnet verify",
+        description=main_verify.__doc__,
+        epilog="example:\n  splitnet verify digits.bundle --data digits",
+    )
+    parser.add_argument("bundle", metavar="DIR", type=Path)
+    parser.add_argument("--data", metavar="SPEC", help="samples to compare the exact paths on")
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="seed of the data (0)")
+    _add_common(parser)
+    arguments = parser.parse_args(argv)
+    return run(lambda: _verify(arguments), json_errors=arguments.json)
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="one JSON object for machines")
+
+
+def _build(arguments: argparse.Namespace) -> int:
+    from splitnet.builder.build import BuildConfig, build
+    from splitnet.builder.inspection import show, tables
+
+    options = {key: value for key, value in vars(arguments).items() if key != "json"}
+    config = load_config(BuildConfig, "build", options=options, environ=os.environ)
+    try:
+        with progress() as report:
+            summary = build(config, report)
+    except KeyboardInterrupt:
+        sys.stderr.write(f"error: interrupted; nothing was written to {config.out}\n")
+        return EXIT_INTERRUPTED
+    if arguments.json:
+        emit_json(summary)
+        return EXIT_OK
+    show(tables(summary)[:-1], print_table)
+    for note in summary["notes"]:
+        sys.stdout.write(f"note: {note}\n")
+    sys.stdout.write(f"built {summary['out']} in {summary['seconds']:.0f} s\n")
+    return EXIT_OK
+
+
+def _inspect(arguments: argparse.Namespace) -> int:
+    from splitnet.builder.inspection import describe, show, tables
+    from splitnet.runtime.directory import open_bundle
+
+    content = describe(open_bundle(arguments.bundle))
+    if arguments.json:
+        emit_json(content)
+    else:
+        show(tables(content), print_table)
+    return EXIT_OK
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from splitnet.builder.data import load_data
+    from splitnet.builder.verification import verify_bundle
+
+    data = None if arguments.data is None else load_data(arguments.data, "test", arguments.seed)
+    with progress() as report:
+        found = verify_bundle(arguments.bundle, data, report)
+    checks: list[dict[str, Any]] = [
+        {
+            "what": check.what,
+            "samples": check.samples,
+            "error": min(check.error, sys.float_info.max),
+            "limit": check.limit,
+            "changed": check.changed,
+            "ok": check.ok,
+        }
+        for check in found.checks
+    ]
+    if arguments.json:
+        emit_json({"ok": found.ok, "checks": checks})
+    else:
+        print_table(
+            f"{arguments.bundle}: errors as shares of the largest output",
+            ("comparison", "samples", "largest error", "limit", "changed labels", ""),
+            [
+                (
+                    check["what"],
+                    check["samples"],
+                    f"{check['error']:.1e}",
+                    f"{check['limit']:.0e}",
+                    "" if check["changed"] is None else check["changed"],
+                    "ok" if check["ok"] else "FAILED",
+                )
+                for check in checks
+            ],
+        )
+    if found.ok:
+        return EXIT_OK
+    sys.stderr.write(f"error: {found.failure()}\n")
+    return EXIT_FAILED

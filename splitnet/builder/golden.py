@@ -1,0 +1,136 @@
+"""Golden vectors: a few inputs and what a bundle made of them on the machine that built it.
+
+``golden.npz`` holds, all with the sample as first dimension:
+
+- ``input``: the prepared input; ``reference``: the answer of the original model;
+- ``exit/<id>/output``: the answer of an exit;
+- ``path/<path>@<level>/output``: the answer of a path; ``.../payload`` its payloads behind each
+  other (uint8) and ``.../size`` their lengths; ``.../decoded`` the SHA-256 of the tensors that the
+  codec made of each payload (32 bytes), equal on every machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from splitnet.builder.execution import Execution
+from splitnet.bundle import ExitHead
+from splitnet.bundle.npz import write_npz
+from splitnet.errors import BundleError
+from splitnet.values import plan_key
+
+Array: TypeAlias = NDArray[Any]
+
+GOLDEN_FILE = "golden.npz"
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenPath:
+    """What a path made of the golden inputs at one level."""
+
+    output: Array
+    payloads: tuple[bytes, ...]
+    decoded: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """Golden inputs and everything that was made of them."""
+
+    input: Array
+    reference: Array
+    exits: Mapping[str, Array]
+    paths: Mapping[tuple[str, int], GoldenPath]
+
+
+def make_golden(
+    execution: Execution,
+    exits: Sequence[ExitHead],
+    inputs: Array,
+    reference: Callable[[Array], Array],
+) -> Golden:
+    """Run everything on `inputs`, one sample at a time as a device does."""
+    samples = [execution.boundaries([inputs[i : i + 1]]) for i in range(len(inputs))]
+    heads = {
+        head.id: np.concatenate([execution.run(head.graph, s[head.boundary])[0] for s in samples])
+        for head in exits
+    }
+    paths = {}
+    for path in execution.contract.paths:
+        crossing = [execution.crossing(path.id, sample) for sample in samples]
+        for level in range(len(path.levels)):
+            paths[path.id, level] = _run_path(execution, path.id, level, crossing)
+    return Golden(inputs, reference(inputs), heads, paths)
+
+
+def hash_tensors(tensors: Sequence[Array]) -> bytes:
+    """Return the SHA-256 of the content of some tensors."""
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(np.ascontiguousarray(tensor).tobytes())
+    return digest.digest()
+
+
+def golden_bytes(golden: Golden) -> bytes:
+    """Return the content of ``golden.npz``."""
+    arrays: dict[str, Array] = {"input": golden.input, "reference": golden.reference}
+    for exit_id, output in golden.exits.items():
+        arrays[f"exit/{exit_id}/output"] = output
+    for (path, level), found in golden.paths.items():
+        name = f"path/{plan_key(path, level)}"
+        arrays[f"{name}/output"] = found.output
+        arrays[f"{name}/payload"] = np.frombuffer(b"".join(found.payloads), np.uint8)
+        arrays[f"{name}/size"] = np.array([len(p) for p in found.payloads], np.int64)
+        arrays[f"{name}/decoded"] = np.frombuffer(b"".join(found.decoded), np.uint8)
+    return write_npz(arrays)
+
+
+def read_golden(file: Path) -> Golden:
+    """Read ``golden.npz``, whose hash was checked before.
+
+    Raises
+    ------
+    BundleError
+        It is not such a file.
+    """
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            content = {name: arrays[name] for name in arrays.files}
+        exits, paths = {}, {}
+        for name in content:
+            kind, _, owner = name.removesuffix("/output").partition("/")
+            if name.endswith("/output") and kind == "exit":
+                exits[owner] = content[name]
+            elif name.endswith("/output"):
+                path, _, level = owner.rpartition("@")
+                paths[path, int(level)] = _read_path(content, name.removesuffix("/output"))
+        return Golden(content["input"], content["reference"], exits, paths)
+    except (OSError, ValueError, LookupError, zipfile.BadZipFile) as error:
+        raise BundleError(f"{file} holds no golden vectors ({error}); build it again") from error
+
+
+def _run_path(
+    execution: Execution, path: str, level: int, crossing: Sequence[Sequence[Array]]
+) -> GoldenPath:
+    payloads = [execution.encode(path, level, tensors)[0] for tensors in crossing]
+    decoded = [execution.decode(path, level, [payload]) for payload in payloads]
+    outputs = [execution.finish(path, tensors) for tensors in decoded]
+    return GoldenPath(
+        np.concatenate(outputs), tuple(payloads), tuple(hash_tensors(d) for d in decoded)
+    )
+
+
+def _read_path(content: Mapping[str, Array], name: str) -> GoldenPath:
+    ends = np.cumsum(content[f"{name}/size"]).tolist()
+    stream, hashes = content[f"{name}/payload"].tobytes(), content[f"{name}/decoded"].tobytes()
+    payloads = tuple(stream[a:b] for a, b in zip([0, *ends[:-1]], ends, strict=True))
+    decoded = tuple(hashes[i : i + 32] for i in range(0, len(hashes), 32))
+    return GoldenPath(content[f"{name}/output"], payloads, decoded)

@@ -1,0 +1,180 @@
+"""What is in a bundle, for people and for machines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from splitnet.bundle import Bundle
+from splitnet.bundle.contract import Path
+from splitnet.values import Plan, exit_stage, plan_key, segment_stage
+
+Tables = list[tuple[str, tuple[str, ...], list[tuple[object, ...]]]]
+"""Title, header and rows of each table."""
+
+
+def describe(bundle: Bundle) -> dict[str, Any]:
+    """Return everything worth knowing of a bundle as a JSON object."""
+    contract, advice = bundle.contract, bundle.advice
+    return {
+        "name": contract.name,
+        "contract": contract.sha256,
+        "preprocess": list(contract.preprocess),
+        "boundaries": [
+            {
+                "boundary": number,
+                "cut": boundary.cut,
+                "tensors": [
+                    {"dtype": t.dtype, "dims": list(t.dims), "bytes": t.sample_bytes()}
+                    for t in boundary.tensors
+                ],
+            }
+            for number, boundary in enumerate(contract.boundaries)
+        ],
+        "segments": [
+            {
+                "segment": number,
+                "file": segment.graph.file,
+                "flops": advice.flops.get(segment_stage(number), 0),
+            }
+            for number, segment in enumerate(contract.segments)
+        ],
+        "paths": [_path(bundle, path) for path in contract.paths],
+        "exits": [
+            {
+                "exit": head.id,
+                "boundary": head.boundary,
+                "flops": advice.flops.get(exit_stage(head.id), 0),
+                "temperature": head.temperature,
+                "threshold": head.threshold,
+                "accuracy": bundle.table.mean_exit_score(head.id),
+                "share": bundle.table.exit_share(head.id, head.threshold),
+            }
+            for head in advice.exits
+        ],
+        "plans": [_plan(bundle, plan) for plan in advice.plans],
+        "profiles": [
+            {
+                "device": profile.device,
+                "facts": dict(profile.facts),
+                "stages": {
+                    stage: {"p50_ms": time.p50_s * 1e3, "p95_ms": time.p95_s * 1e3}
+                    for stage, time in profile.stages.items()
+                },
+            }
+            for profile in advice.profiles
+        ],
+        "roles": dict(advice.roles),
+    }
+
+
+def tables(content: dict[str, Any]) -> Tables:
+    """Return the tables that show what `describe` returned."""
+    return [
+        (
+            f"{content['name']}: boundaries",
+            ("cut", "number", "tensor", "bytes"),
+            [_boundary_row(boundary) for boundary in content["boundaries"]],
+        ),
+        (
+            "paths",
+            ("path", "kind", "boundary", "level", "accuracy", "bytes", "hash"),
+            [row for path in content["paths"] for row in _path_rows(path)],
+        ),
+        (
+            "exits (share of the test samples that leave there)",
+            ("exit", "boundary", "accuracy", "share", "threshold", "temperature", "MFLOPs"),
+            [_exit_row(head) for head in content["exits"]],
+        ),
+        (
+            "plans",
+            ("plan", "accuracy", "bytes", "exit share"),
+            [_plan_row(plan) for plan in content["plans"]],
+        ),
+        *(
+            (
+                f"profile: {profile['device']} ({profile['facts'].get('processor', 'unknown')})",
+                ("stage", "p50 ms", "p95 ms"),
+                [_stage_row(*stage) for stage in profile["stages"].items()],
+            )
+            for profile in content["profiles"]
+        ),
+    ]
+
+
+def _path(bundle: Bundle, path: Path) -> dict[str, Any]:
+    return {
+        "path": path.id,
+        "kind": path.kind,
+        "boundary": path.hops[0].boundary,
+        "hash": bundle.contract.path_hash(path.id).hex(),
+        "levels": [
+            {
+                "level": level,
+                "name": path.levels[level].name,
+                "plan": plan_key(path.id, level),
+                "accuracy": bundle.table.mean_score(path.id, level),
+                "bytes": bundle.table.mean_bytes(path.id, level),
+            }
+            for level in range(len(path.levels))
+        ],
+    }
+
+
+def _plan(bundle: Bundle, plan: Plan) -> dict[str, Any]:
+    statistics = bundle.table.plan_statistics(plan)
+    return {
+        "plan": plan.key,
+        "accuracy": statistics.accuracy,
+        "bytes": statistics.bytes,
+        "exit_share": statistics.exit_share,
+    }
+
+
+def _boundary_row(boundary: dict[str, Any]) -> tuple[object, ...]:
+    tensors = boundary["tensors"]
+    shapes = ", ".join(f"{t['dtype']} {'x'.join(map(str, t['dims']))}" for t in tensors)
+    return boundary["cut"], boundary["boundary"], shapes, sum(t["bytes"] for t in tensors)
+
+
+def _path_rows(path: dict[str, Any]) -> list[tuple[object, ...]]:
+    return [
+        (
+            path["path"],
+            path["kind"],
+            path["boundary"],
+            f"{level['level']} ({level['name']})",
+            f"{level['accuracy']:.2%}",
+            f"{level['bytes']:.0f}",
+            path["hash"][:12],
+        )
+        for level in path["levels"]
+    ]
+
+
+def _exit_row(head: dict[str, Any]) -> tuple[object, ...]:
+    return (
+        head["exit"],
+        head["boundary"],
+        f"{head['accuracy']:.2%}",
+        f"{head['share']:.1%}",
+        f"{head['threshold']:.4f}",
+        f"{head['temperature']:.2f}",
+        f"{head['flops'] / 1e6:.2f}",
+    )
+
+
+def _plan_row(plan: dict[str, Any]) -> tuple[object, ...]:
+    share = f"{plan['exit_share']:.1%}" if plan["exit_share"] else ""
+    return plan["plan"], f"{plan['accuracy']:.2%}", f"{plan['bytes']:.0f}", share
+
+
+def _stage_row(stage: str, time: dict[str, float]) -> tuple[object, ...]:
+    return stage, f"{time['p50_ms']:.3f}", f"{time['p95_ms']:.3f}"
+
+
+def show(found: Tables, print_table: Callable[[str, Sequence[str], list[Any]], None]) -> None:
+    """Print the tables that have rows."""
+    for title, header, rows in found:
+        if rows:
+            print_table(title, header, rows)

@@ -1,0 +1,105 @@
+"""Where the early exit and the bottleneck of a bundle stand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from splitnet.builder.boundaries import Choice
+from splitnet.builder.cuts import Cut, resolve_cut
+from splitnet.errors import PartitionError
+
+AUTO, NONE = "auto", "none"
+
+EXIT_SHARE = 1 / 3
+"""Part of the work after which an automatic exit stands: early enough to save most of it."""
+
+BOTTLENECK_SHARE = 1 / 2
+"""Part of the work after which an automatic bottleneck stands: features are already small, and
+half of the work still moves to the cloud."""
+
+LAST_EXIT_SHARE = 0.9
+"""Behind this part of the work an exit saves nothing and is not chosen automatically."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Boundary numbers of exit and bottleneck, ``None`` for none, and why."""
+
+    exit: int | None
+    bottleneck: int | None
+    notes: tuple[str, ...]
+
+
+def choose_places(
+    choices: Sequence[Choice], cuts: Sequence[Cut], exit_at: str, bottleneck_at: str
+) -> Places:
+    """Return where to learn an exit and a bottleneck.
+
+    Parameters
+    ----------
+    choices
+        The interior boundaries; number 1 is the first of them.
+    exit_at, bottleneck_at
+        A cut among `choices`, ``auto`` or ``none``.
+
+    Raises
+    ------
+    PartitionError
+        The tensor of a named cut is not of a form that can be learned from.
+    """
+    exit_, exit_note = _place(
+        "exit", exit_at, choices, cuts, EXIT_SHARE, _unfit_for_exit, LAST_EXIT_SHARE
+    )
+    bottleneck, bottleneck_note = _place(
+        "bottleneck", bottleneck_at, choices, cuts, BOTTLENECK_SHARE, _unfit_for_bottleneck, 1.0
+    )
+    return Places(exit_, bottleneck, (exit_note, bottleneck_note))
+
+
+def work_share(cut: Cut) -> float:
+    """Return the part of the network's FLOPs that is done before `cut`."""
+    return cut.flops_before / ((cut.flops_before + cut.flops_after) or 1)
+
+
+def _place(
+    what: str,
+    at: str,
+    choices: Sequence[Choice],
+    cuts: Sequence[Cut],
+    share: float,
+    unfit: Callable[[Cut], str],
+    last_share: float,
+) -> tuple[int | None, str]:
+    if at == NONE:
+        return None, f"no {what}, as asked for"
+    if at != AUTO:
+        cut = resolve_cut(at, cuts)
+        if unfit(cut):
+            raise PartitionError(f"no {what} can stand at {at!r}: {unfit(cut)}; choose another cut")
+        number = 1 + [choice.cut for choice in choices].index(cut)
+        return number, f"{what} at {at}, as asked for"
+    fit = [
+        (abs(work_share(choice.cut) - share), number, choice)
+        for number, choice in enumerate(choices, 1)
+        if not unfit(choice.cut) and work_share(choice.cut) <= last_share
+    ]
+    if not fit:
+        return None, f"no {what}: no boundary is fit for one"
+    _, number, choice = min(fit, key=lambda candidate: candidate[:2])
+    done = f"{work_share(choice.cut):.0%} of the work is done there"
+    return number, f"{what} at {choice.name}, chosen automatically: {done}"
+
+
+def _unfit_for_exit(cut: Cut) -> str:
+    if cut.spec.dtype != "float32":
+        return f"its tensor is {cut.spec.dtype}, float32 is needed"
+    if any(isinstance(size, str) for size in cut.spec.dims[1:]):
+        return f"its tensor has a dynamic size, {cut.spec.dims}"
+    return ""
+
+
+def _unfit_for_bottleneck(cut: Cut) -> str:
+    if len(cut.spec.dims) != 4:
+        return f"its tensor has the shape {cut.spec.dims}, (N, C, H, W) is needed"
+    return _unfit_for_exit(cut)

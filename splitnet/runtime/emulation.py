@@ -1,0 +1,130 @@
+"""A slower device on this machine: after each stage, wait as long as that device would still work.
+
+A factor says how many times slower the emulated device is than this machine. Factors differ by
+class of operator (convolutions suffer otherwise than copies do), so a stage's factor is the mean of
+the factors weighted by the share of its work in each class.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from splitnet.config import nearest
+from splitnet.errors import ConfigError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+OTHER = "other"
+CODEC = "codec"
+CLASSES = ("conv", "depthwise", "matmul", "elementwise", OTHER, CODEC)
+"""The classes of a bundle's ``costs``, and the codecs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Emulation:
+    """How many times slower each class of operator is on the emulated device, at least 1.0.
+
+    A class that `factors` does not mention has the factor of ``other``; without that one, 1.0.
+    """
+
+    factors: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, factor in self.factors.items():
+            if name not in CLASSES:
+                raise ConfigError(
+                    f"unknown operator class {name!r}{nearest(name, CLASSES)}; "
+                    f"known: {', '.join(CLASSES)}"
+                )
+            if isinstance(factor, bool) or not isinstance(factor, int | float) or not factor >= 1:
+                raise ConfigError(
+                    f"the factor of {name} is {factor!r}, at least 1 is needed: "
+                    "a device can only be emulated on a faster one"
+                )
+
+    def factor(self, costs: Mapping[str, float]) -> float:
+        """Return the factor of work that is shared out among the classes as `costs` says."""
+        default = self.factors.get(OTHER, 1.0)
+        total = sum(costs.values())
+        if total <= 0:
+            return default
+        return sum(n * self.factors.get(name, default) for name, n in costs.items()) / total
+
+
+class Stretcher:
+    """Measures the parts of a stage, then waits once for what the emulated device would add.
+
+    Parameters
+    ----------
+    costs
+        Share of each class in the work of a stage, by the stage's profile key.
+    """
+
+    def __init__(
+        self,
+        emulation: Emulation,
+        costs: Mapping[str, Mapping[str, float]],
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._factors = {stage: emulation.factor(share) for stage, share in costs.items()}
+        self._factors[CODEC] = emulation.factor({CODEC: 1.0})
+        self._default = emulation.factor({OTHER: 1.0})
+        self._sleep = sleep
+        self._owed_s = 0.0
+
+    def add(self, stage: str, elapsed_s: float) -> None:
+        """Note that a part of a stage took `elapsed_s` here."""
+        self._owed_s += (self._factors.get(stage, self._default) - 1.0) * elapsed_s
+
+    def settle(self) -> None:
+        """Wait for what the emulated device would have needed beyond the time passed."""
+        owed_s, self._owed_s = self._owed_s, 0.0
+        if owed_s > 0:
+            self._sleep(owed_s)
+
+
+def parse_emulation(text: str) -> Emulation:
+    """Return the emulation that ``--emulate-device`` asks for.
+
+    Parameters
+    ----------
+    text
+        A factor for everything, such as ``20``, or the name of a JSON or TOML file that holds
+        factors by class, such as ``{"conv": 25, "other": 10}``.
+
+    Raises
+    ------
+    ConfigError
+        Neither a factor of at least 1 nor a readable file of factors.
+    """
+    try:
+        return Emulation({OTHER: float(text)})
+    except ConfigError:
+        raise
+    except ValueError:
+        return Emulation(_read_factors(Path(text)))
+
+
+def _read_factors(file: Path) -> Mapping[str, Any]:
+    try:
+        text = file.read_text()
+        table = json.loads(text) if file.suffix == ".json" else tomllib.loads(text)
+    except OSError as error:
+        raise ConfigError(
+            f"--emulate-device takes a factor or a file of factors; {str(file)!r} is neither "
+            f"({error.strerror})"
+        ) from error
+    except ValueError as error:
+        raise ConfigError(f"{file} holds no JSON or TOML: {error}") from error
+    if not isinstance(table, dict):
+        raise ConfigError(f"{file} must hold one factor for each operator class")
+    return table

@@ -1,0 +1,31 @@
+"""Messages as ZeroMQ has them: lists of frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import zmq
+
+Frames: TypeAlias = Sequence[bytes | bytearray | memoryview]
+
+MAX_FRAMES = 4
+"""Frames kept of a message: more than any message has, so that the parser refuses what is cut."""
+
+
+def receive(socket: zmq.Socket[bytes]) -> list[bytes] | None:
+    """Return the next message of a socket, ``None`` if there is none; never wait."""
+    try:
+        frames = [socket.recv(zmq.NOBLOCK)]
+    except zmq.Again:
+        return None
+    while socket.getsockopt(zmq.RCVMORE):
+        frame = socket.recv(zmq.NOBLOCK)
+        if len(frames) < MAX_FRAMES:
+            frames.append(frame)
+    return frames
+
+
+def size(frames: Frames) -> int:
+    """Return the number of bytes in all frames."""
+    return sum(map(len, frames))

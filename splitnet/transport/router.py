@@ -1,0 +1,139 @@
+"""The worker's end: one socket for all agents, and not one reply lost to a high-water mark."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+import zmq
+
+from splitnet.errors import TransportError
+from splitnet.transport.frames import Frames, receive, size
+from splitnet.transport.reactor import Reactor
+
+HWM = 64
+"""Messages that libzmq may hold for one peer, in each direction; ours are bounded by bytes."""
+
+RETRY_S = 0.005
+"""Pause before a peer that did not read is tried again: a ROUTER cannot be polled for one peer."""
+
+RECEIVE_LIMIT = 256
+"""Messages taken at once, so that a flood does not keep the reactor from its other work."""
+
+
+class Router:
+    """A ROUTER socket that never blocks and never drops a message without saying so.
+
+    Parameters
+    ----------
+    max_message_bytes
+        A peer that sends a larger frame is disconnected by libzmq.
+    queue_bytes
+        Bound on what waits for one peer; beyond it the peer is given up.
+    """
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        endpoint: str,
+        *,
+        max_message_bytes: int,
+        queue_bytes: int,
+    ) -> None:
+        self._reactor = reactor
+        self._wanted = endpoint
+        self._max_message_bytes = max_message_bytes
+        self._queue_bytes = queue_bytes
+        self._waiting: dict[bytes, deque[Frames]] = {}
+        self._waiting_bytes: dict[bytes, int] = {}
+
+    @property
+    def endpoint(self) -> str:
+        """The address bound, with the port that the system chose."""
+        return self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+    @property
+    def retry_s(self) -> float | None:
+        """Time after which `flush` should be called, ``None`` if nothing waits."""
+        return RETRY_S if self._waiting else None
+
+    def open(self) -> None:
+        """Bind.
+
+        Raises
+        ------
+        TransportError
+            The port is taken or the address is not this machine's.
+        """
+        self._socket = self._reactor.context.socket(zmq.ROUTER)
+        for option, value in (
+            (zmq.LINGER, 0),
+            (zmq.ROUTER_MANDATORY, 1),
+            (zmq.SNDHWM, HWM),
+            (zmq.RCVHWM, HWM),
+            (zmq.MAXMSGSIZE, self._max_message_bytes),
+            (zmq.IPV6, int(self._wanted.startswith("tcp://["))),
+        ):
+            self._socket.setsockopt(option, value)
+        try:
+            self._socket.bind(self._wanted)
+        except zmq.ZMQError as error:
+            self._socket.close(linger=0)
+            if error.errno == zmq.EADDRINUSE:
+                raise TransportError(
+                    f"{self._wanted} is in use; stop the program that listens there or choose "
+                    "another port with --bind"
+                ) from error
+            raise TransportError(f"cannot bind {self._wanted}: {error.strerror}") from error
+        self._reactor.watch(self._socket)
+
+    def close(self, linger_s: float = 0.0) -> None:
+        """Close the socket; libzmq may send for `linger_s` what it has already taken."""
+        self._reactor.forget(self._socket)
+        self._socket.close(linger=int(1000 * linger_s))
+
+    def receive(self) -> Iterator[tuple[bytes, list[bytes]]]:
+        """Yield the messages that wait, with the name of their peer."""
+        for _ in range(RECEIVE_LIMIT):
+            frames = receive(self._socket)
+            if frames is None:
+                return
+            yield frames[0], frames[1:]
+
+    def send(self, peer: bytes, frames: Frames) -> bool:
+        """Send a message or keep it for later; ``False`` if the peer is gone."""
+        if peer in self._waiting:
+            return self._keep(peer, frames)
+        try:
+            self._socket.send_multipart([peer, *frames], zmq.NOBLOCK)
+        except zmq.Again:
+            return self._keep(peer, frames)
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EHOSTUNREACH:
+                raise
+            return False
+        return True
+
+    def flush(self) -> list[bytes]:
+        """Try again what waits; return the peers that are gone."""
+        gone = []
+        for peer in list(self._waiting):
+            frames = self._waiting.pop(peer)
+            self._waiting_bytes.pop(peer)
+            if not all(self.send(peer, message) for message in frames):
+                self._purge(peer)
+                gone.append(peer)
+        return gone
+
+    def _keep(self, peer: bytes, frames: Frames) -> bool:
+        waiting_bytes = self._waiting_bytes.get(peer, 0) + size(frames)
+        if waiting_bytes > self._queue_bytes:
+            self._purge(peer)
+            return False
+        self._waiting.setdefault(peer, deque()).append(frames)
+        self._waiting_bytes[peer] = waiting_bytes
+        return True
+
+    def _purge(self, peer: bytes) -> None:
+        self._waiting.pop(peer, None)
+        self._waiting_bytes.pop(peer, None)

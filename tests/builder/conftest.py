@@ -1,0 +1,61 @@
+"""Networks to cut: the small ones of networks.py, loaded once, and the real ones."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from splitnet.builder.model import SourceModel, load_model
+
+NETWORKS = Path(__file__).with_name("networks.py")
+
+LoadNetwork: TypeAlias = Callable[[str], SourceModel]
+
+
+def import_file(path: Path) -> Any:
+    """Return the module in the file `path`."""
+    spec = importlib.util.spec_from_file_location(f"builder_tests_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def images() -> NDArray[Any]:
+    """Four random images (N, 3, 16, 16)."""
+    return np.random.default_rng(7).standard_normal((4, 3, 16, 16)).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def networks() -> Any:
+    """The module networks.py, for its classes."""
+    return import_file(NETWORKS)
+
+
+@pytest.fixture(scope="session")
+def network(images: NDArray[Any]) -> LoadNetwork:
+    """Return a function that loads a network of networks.py by name, once."""
+
+    @cache
+    def load(name: str) -> SourceModel:
+        return load_model(f"{NETWORKS}:{name}", images[:1])
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def data_models() -> Any:
+    """The module that builds the pretrained networks and loads their images."""
+    folder = os.environ.get("SPLITNET_DATA")
+    if not folder:
+        pytest.skip("SPLITNET_DATA does not name the folder with the pretrained weights")
+    return import_file(Path(folder) / "models.py")

@@ -1,0 +1,178 @@
+"""Small networks with the shapes of trouble, named by the tests as ``networks.py:<function>``.
+
+All but the last ones take float32 (N, 3, 16, 16).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Residual(nn.Module):
+    """Convolution, batch normalisation, activations of three kinds, and a sum of two paths."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU())
+        self.block = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.SiLU(), nn.Conv2d(8, 8, 1))
+        self.down = nn.Sequential(nn.Conv2d(8, 16, 3, 2, 1, groups=8), nn.GELU())
+        self.head = nn.Linear(16 * 8 * 8, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (N, 10)."""
+        x = self.stem(x)
+        x = self.down(F.relu(x + self.block(x)))
+        logits: Tensor = self.head(x.flatten(1))
+        return logits
+
+
+class Branches(nn.Module):
+    """Two towers from the input on, so that nothing can be cut before they meet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU(), nn.Conv2d(4, 8, 3, 2, 1))
+        self.right = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU(), nn.Conv2d(4, 8, 3, 2, 1))
+        self.join = nn.Conv2d(16, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (N, 4)."""
+        joined: Tensor = self.join(torch.cat([self.left(x), self.right(x)], 1))
+        return joined.mean((2, 3))
+
+
+class Shared(nn.Module):
+    """One convolution that is called three times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 3, 2, 1)
+        self.again = nn.Conv2d(16, 16, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (N, 16)."""
+        x = self.stem(x)
+        for _ in range(3):
+            x = torch.tanh(self.again(x))
+        return x.mean((2, 3))
+
+
+class Sizes(nn.Module):
+    """A vision transformer in small: it reads the batch size at once and uses it at the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch = nn.Conv2d(3, 32, 4, 4)
+        self.mark = nn.Parameter(torch.randn(1, 1, 32))
+        self.mix = nn.MultiheadAttention(32, 4, batch_first=True)
+        self.head = nn.Linear(32, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (N, 10)."""
+        count = x.shape[0]
+        x = self.patch(x).view(count, 32, -1).transpose(1, 2)
+        x = torch.cat([self.mark.expand(count, -1, -1), x], 1)
+        x = x + self.mix(x, x, x, need_weights=False)[0]
+        logits: Tensor = self.head(x.view(count, 17, 32)[:, 0])
+        return logits
+
+
+def _seeded(kind: type[nn.Module]) -> nn.Module:
+    torch.manual_seed(0)
+    network = kind()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_mean)  # type: ignore[arg-type]
+            nn.init.uniform_(module.weight)
+    return network
+
+
+def residual() -> nn.Module:
+    """Return a seeded `Residual`."""
+    return _seeded(Residual)
+
+
+def branches() -> nn.Module:
+    """Return a seeded `Branches`."""
+    return _seeded(Branches)
+
+
+def shared() -> nn.Module:
+    """Return a seeded `Shared`."""
+    return _seeded(Shared)
+
+
+def sizes() -> nn.Module:
+    """Return a seeded `Sizes`."""
+    return _seeded(Sizes)
+
+
+def no_module() -> str:
+    """Return what is no network."""
+    return "weights.pt"
+
+
+def broken() -> nn.Module:
+    """Fail as a constructor does."""
+    raise FileNotFoundError("weights.pt")
+
+
+class Branching(nn.Module):
+    """Decides on the content of its input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x or twice x."""
+        if x.sum() > 0:
+            return x * 2
+        return x
+
+
+class NoOnnxForm(nn.Module):
+    """Calls an operator that ONNX does not have."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return eigenvalues."""
+        values: Tensor = torch.linalg.eigvals(x)
+        return values.real
+
+
+class MixesSamples(nn.Module):
+    """Subtracts the mean of the batch."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x without the mean of the batch."""
+        return x - x.mean(0, keepdim=True)
+
+
+class FixedBatch(nn.Module):
+    """Answers with one row, whatever the batch."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return all samples in one row."""
+        return x.reshape(1, -1)
+
+
+class Noisy(nn.Module):
+    """Never answers the same twice."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x with noise."""
+        return x + torch.rand_like(x)
+
+
+class TwoAnswers(nn.Module):
+    """Returns a tuple."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return x twice."""
+        return x, x
+
+
+class IgnoresInput(nn.Module):
+    """Returns zeros of the right batch size."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return zeros (N, 3)."""
+        return torch.zeros(x.shape[0], 3)

@@ -1,0 +1,88 @@
+"""Advice: JSON form, damage, and whether it fits the contract."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from splitnet.bundle import Advice, Bundle
+from splitnet.errors import BundleError
+
+Json = dict[str, Any]
+Change = Callable[[Json], object]
+
+
+def test_json_round_trip(sample_bundle: Bundle, advice_json: Json) -> None:
+    advice = Advice.from_json(advice_json)
+    assert advice == sample_bundle.advice
+    assert advice.to_json() == advice_json
+
+
+def test_unknown_keys_are_ignored(sample_bundle: Bundle, advice_json: Json) -> None:
+    advice_json["prefilters"] = [{"id": "p"}]
+    advice_json["exits"][0]["margin"] = 0.5
+    assert Advice.from_json(advice_json) == sample_bundle.advice
+
+
+def test_whole_numbers_stand_for_numbers(advice_json: Json) -> None:
+    advice_json["exits"][0]["temperature"] = 2
+    assert isinstance(Advice.from_json(advice_json).exits[0].temperature, float)
+
+
+STAGES = '{"segment:0": {"p50_s": 0.2, "p95_s": 0.1}}'
+
+DAMAGES: list[tuple[Change, str]] = [
+    (lambda d: d.update(version=0), "version 0, this program reads version 1"),
+    (lambda d: d.pop("plans"), "plans: is missing"),
+    (lambda d: d["exits"][0].update(threshold="high"), r"exits\[0\].threshold: must be a number"),
+    (lambda d: d["exits"][0].update(threshold=float("inf")), "threshold: is not a finite"),
+    (lambda d: d["exits"][0].update(temperature=0), "temperature: is 0.0, must be above 0"),
+    (lambda d: d["exits"][0].update(temperature=10**400), "temperature: is beyond"),
+    (lambda d: d["exits"][0].update(boundary=-1), "boundary: is -1"),
+    (lambda d: d["exits"][0].update(id="a/b"), r"exits\[0\].id: 'a/b' is not a name"),
+    (lambda d: d["exits"][0]["graph"].update(file="/etc/passwd"), "is not a file name"),
+    (lambda d: d["plans"][0].update(level=-1), r"plans\[0\].level: is -1"),
+    (
+        lambda d: d["plans"][-1]["exits"][0].update(exit="e2"),
+        "unknown exit 'e2'",
+    ),
+    (lambda d: d["profiles"][0].update(stages=json.loads(STAGES)), "stages.segment:0: a median"),
+    (lambda d: d["sample_table"].update(file="../x"), "sample_table.file"),
+    (lambda d: d["golden"].update(sha256=""), "golden.sha256"),
+    (lambda d: d.update(contract_sha256="abc"), "contract_sha256: must be 64"),
+    (lambda d: d["flops"].update({"segment:0": 1.5}), "flops.segment:0: must be a whole number"),
+    (lambda d: d["costs"].update({"segment:0": 1}), "costs.segment:0: must be an object"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), DAMAGES, ids=[m for _, m in DAMAGES])
+def test_damage_is_named_by_its_place(advice_json: Json, change: Change, message: str) -> None:
+    change(advice_json)
+    with pytest.raises(BundleError, match=message) as error:
+        Advice.from_json(advice_json)
+    assert str(error.value).startswith("advice.json")
+
+
+MISFITS: list[tuple[Change, str]] = [
+    (lambda d: d.update(contract_sha256="0" * 64), "was made for the contract 000000000000"),
+    (lambda d: d["exits"][0].update(boundary=4), r"exits\[0\].boundary: is 4, must be from 0 to 3"),
+    (lambda d: d["plans"][0].update(path="c3"), r"plans\[0\].path: unknown path 'c3'"),
+    (lambda d: d["plans"][0].update(level=2), "'input' has 2 levels"),
+    (
+        lambda d: d["plans"][-1].update(path="input"),
+        "'e1' stands at boundary 1, the path leaves at 0",
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), MISFITS, ids=[m for _, m in MISFITS])
+def test_advice_of_another_contract_is_refused(
+    sample_bundle: Bundle, advice_json: Json, change: Change, message: str
+) -> None:
+    change(advice_json)
+    with pytest.raises(BundleError, match=message):
+        dataclasses.replace(sample_bundle, advice=Advice.from_json(advice_json))

@@ -1,0 +1,378 @@
+"""The worker machine: lists of events in, lists of actions out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import TypeVar
+
+import pytest
+
+from splitnet.bundle import Bundle
+from splitnet.errors import WireCode
+from splitnet.machines.worker import WorkerConfig, WorkerMachine
+from splitnet.machines.worker_io import (
+    BatchDone,
+    ItemResult,
+    PeerGarbled,
+    PeerGone,
+    PeerMessage,
+    RunBatch,
+    SendTo,
+    WorkerAction,
+    WorkerDrain,
+    WorkerFinished,
+    WorkerTick,
+)
+from splitnet.values import RequestClass
+from splitnet.wire import (
+    Bye,
+    Cancel,
+    CancelAck,
+    Chunk,
+    Credit,
+    Error,
+    Get,
+    Hello,
+    Infer,
+    InferFlag,
+    Message,
+    Ping,
+    Pong,
+    Reply,
+    Welcome,
+    checksum,
+)
+
+M = TypeVar("M", bound=Message)
+PAYLOAD = b"x" * 1000
+ALICE, BOB = b"alice", b"bob"
+
+
+class Bench:
+    """A worker machine with one contract; `say` feeds a message and returns what is sent back."""
+
+    def __init__(self, bundle: Bundle, config: WorkerConfig) -> None:
+        self.contract = bundle.contract
+        self.machine = WorkerMachine({0: bundle.contract}, config, epoch=7)
+        self.now_s = 0.0
+
+    def say(self, peer: bytes, message: Message) -> list[WorkerAction]:
+        return self.machine.handle(PeerMessage(peer, message), self.now_s)
+
+    def greet(self, peer: bytes) -> Welcome:
+        (welcome,) = sent(self.say(peer, self.hello()), Welcome)
+        return welcome
+
+    def hello(self) -> Hello:
+        hashes = tuple(self.contract.path_hash(path.id) for path in self.contract.paths)
+        return Hello((1,), hashes, (), 1 << 20, "test")
+
+    def infer(self, welcome: Welcome, request: int, payload: bytes = PAYLOAD) -> Infer:
+        handle = welcome.handles[1]
+        assert handle is not None
+        return Infer(
+            session=welcome.session,
+            request=request,
+            contract=handle[0],
+            path=handle[1],
+            level=1,
+            stop=3,
+            request_class=RequestClass.LIVE,
+            budget_us=0,
+            stamp=5,
+            stream=0,
+            state=0,
+            refinements=1,
+            dims=(),
+            flags=0,
+            checksum=checksum(payload),
+            payload=payload,
+        )
+
+    def finish(self, batch: int, items: int) -> list[WorkerAction]:
+        results = (ItemResult(b"answer"),) * items
+        return self.machine.handle(BatchDone(batch, 0.001, 0.002, results), self.now_s)
+
+
+def sent(actions: Sequence[WorkerAction], kind: type[M]) -> list[M]:
+    messages = [action.message for action in actions if isinstance(action, SendTo)]
+    return [message for message in messages if isinstance(message, kind)]
+
+
+def batches(actions: Sequence[WorkerAction]) -> list[RunBatch]:
+    return [action for action in actions if isinstance(action, RunBatch)]
+
+
+def refusal(actions: Sequence[WorkerAction]) -> Error:
+    (error,) = sent(actions, Error)
+    assert not batches(actions)
+    return error
+
+
+@pytest.fixture
+def bench(sample_bundle: Bundle) -> Callable[..., Bench]:
+    return lambda **options: Bench(sample_bundle, WorkerConfig(**options))
+
+
+def test_a_request_becomes_a_batch_and_then_a_reply(bench: Callable[..., Bench]) -> None:
+    b = bench()
+    welcome = b.greet(ALICE)
+    assert welcome.handles == ((0, 0), (0, 1), (0, 2), (0, 3))
+    (batch,) = batches(b.say(ALICE, b.infer(welcome, 1)))
+    assert (batch.handle, batch.entry, batch.stop) == (0, 1, 3)
+    assert [(i.path, i.level, i.payload) for i in batch.items] == [("c1", 1, PAYLOAD)]
+    b.now_s = 0.004
+    (reply,) = sent(b.finish(batch.batch, 1), Reply)
+    assert (reply.request, reply.final, reply.stamp, reply.payload) == (1, True, 5, b"answer")
+    assert (reply.queue_us, reply.decode_us, reply.run_us) == (0, 1000, 2000)
+    assert reply.load.busy_permille > 0
+
+
+def test_requests_behind_a_busy_executor_share_a_batch_across_paths_of_one_entry(
+    bench: Callable[..., Bench],
+) -> None:
+    b = bench(max_batch=3)
+    alice, bob = b.greet(ALICE), b.greet(BOB)
+    (first,) = batches(b.say(ALICE, b.infer(alice, 1)))
+    b.say(ALICE, b.infer(alice, 2))
+    learned = bob.handles[3]
+    assert learned is not None
+    b.say(BOB, replace(b.infer(bob, 1), path=learned[1]))
+    b.say(BOB, replace(b.infer(bob, 2), path=2))
+    (second,) = batches(b.finish(first.batch, 1))
+    assert [item.path for item in second.items] == ["c1", "bottleneck"]
+    (third,) = batches(b.finish(second.batch, 2))
+    assert [item.path for item in third.items] == ["c2"]
+
+
+def test_the_smallest_budget_goes_first(bench: Callable[..., Bench]) -> None:
+    b = bench(max_batch=1)
+    welcome = b.greet(ALICE)
+    (running,) = batches(b.say(ALICE, b.infer(welcome, 1)))
+    b.say(ALICE, b.infer(welcome, 2))
+    b.say(ALICE, replace(b.infer(welcome, 3, b"urgent"), budget_us=50_000))
+    (batch,) = batches(b.finish(running.batch, 1))
+    assert batch.items[0].payload == b"urgent"
+
+
+def test_work_whose_budget_is_used_up_never_reaches_a_batch(bench: Callable[..., Bench]) -> None:
+    b = bench(max_batch=1)
+    welcome = b.greet(ALICE)
+    b.say(ALICE, b.infer(welcome, 1))
+    b.say(ALICE, replace(b.infer(welcome, 2), budget_us=10_000))
+    assert b.machine.wakeup_s == pytest.approx(0.01)
+    b.now_s = 0.01
+    (error,) = sent(b.machine.handle(WorkerTick(), b.now_s), Error)
+    assert (error.request, error.code) == (2, WireCode.EXPIRED)
+
+
+def test_chunks_are_assembled_in_order(bench: Callable[..., Bench]) -> None:
+    b = bench()
+    welcome = b.greet(ALICE)
+    head = replace(b.infer(welcome, 9, b"one"), flags=int(InferFlag.MORE_CHUNKS))
+    assert not batches(b.say(ALICE, head))
+    assert not batches(b.say(ALICE, Chunk(9, 0, 1, False, checksum(b"two"), b"two")))
+    (batch,) = batches(b.say(ALICE, Chunk(9, 0, 2, True, checksum(b"three"), b"three")))
+    assert batch.items[0].payload == b"onetwothree"
+
+
+@pytest.mark.parametrize(
+    ("chunk", "code"),
+    [
+        (Chunk(9, 0, 2, True, checksum(b"x"), b"x"), WireCode.MALFORMED),
+        (Chunk(9, 1, 1, True, checksum(b"x"), b"x"), WireCode.MALFORMED),
+        (Chunk(9, 0, 1, True, 1234, b"x"), WireCode.CORRUPT),
+        (Chunk(9, 0, 1, False, checksum(b"x" * 600), b"x" * 600), WireCode.TOO_LARGE),
+    ],
+)
+def test_a_bad_chunk_ends_its_own_request_only(
+    bench: Callable[..., Bench], chunk: Chunk, code: WireCode
+) -> None:
+    b = bench(max_request_bytes=500)
+    welcome = b.greet(ALICE)
+    b.say(ALICE, replace(b.infer(welcome, 9, b"one"), flags=int(InferFlag.MORE_CHUNKS)))
+    error = refusal(b.say(ALICE, chunk))
+    assert (error.request, error.code) == (9, code)
+    assert batches(b.say(ALICE, b.infer(welcome, 10, b"fine")))
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"session": 99}, WireCode.NO_SESSION),
+        ({"contract": 5}, WireCode.UNKNOWN_PATH),
+        ({"path": 50}, WireCode.UNKNOWN_PATH),
+        ({"level": 9}, WireCode.UNKNOWN_PATH),
+        ({"stop": 2}, WireCode.UNSUPPORTED),
+        ({"stream": 3}, WireCode.UNSUPPORTED),
+        ({"refinements": 2}, WireCode.UNSUPPORTED),
+        ({"checksum": 1}, WireCode.CORRUPT),
+    ],
+)
+def test_a_request_that_cannot_be_served_is_refused_by_name(
+    bench: Callable[..., Bench], change: dict[str, int], code: WireCode
+) -> None:
+    b = bench()
+    welcome = b.greet(ALICE)
+    error = refusal(b.say(ALICE, replace(b.infer(welcome, 1), **change)))  # type: ignore[arg-type]
+    assert (error.request, error.code) == (1, code)
+    assert batches(b.say(ALICE, b.infer(welcome, 2)))
+
+
+def test_a_request_number_under_way_is_refused(bench: Callable[..., Bench]) -> None:
+    b = bench()
+    welcome = b.greet(ALICE)
+    b.say(ALICE, b.infer(welcome, 1))
+    assert refusal(b.say(ALICE, b.infer(welcome, 1))).code is WireCode.MALFORMED
+
+
+def test_without_a_session_nothing_is_served(bench: Callable[..., Bench]) -> None:
+    b = bench()
+    welcome = b.greet(ALICE)
+    error = refusal(b.say(BOB, b.infer(welcome, 4)))
+    assert (error.request, error.code) == (4, WireCode.NO_SESSION)
+
+
+def test_other_versions_and_other_bundles_are_told_what_is_served(
+    bench: Callable[..., Bench],
+) -> None:
+    b = bench()
+    error = refusal(b.say(ALICE, replace(b.hello(), versions=(2, 3))))
+    assert error.code is WireCode.VERSION
+    assert "version 1" in error.detail and "2, 3" in error.detail
+    error = refusal(b.say(ALICE, replace(b.hello(), paths=(bytes(32),))))
+    assert error.code is WireCode.INCOMPATIBLE
+    assert "sample" in error.detail
+
+
+def test_a_partly_known_bundle_is_welcome(bench: Callable[..., Bench]) -> None:
+    b = bench()
+    hello = b.hello()
+    (welcome,) = sent(b.say(ALICE, replace(hello, paths=(bytes(32), hello.paths[2]))), Welcome)
+    assert welcome.handles == (None, (0, 2))
+
+
+def test_credit_is_cumulative_and_renewed_when_half_is_free(bench: Callable[..., Bench]) -> None:
+    b = bench(window_requests=4, max_batch=1)
+    welcome = b.greet(ALICE)
+    assert welcome.credit_requests == 4
+    actions = b.say(ALICE, b.infer(welcome, 1))
+    for request in (2, 3, 4):
+        b.say(ALICE, b.infer(welcome, request))
+    assert refusal(b.say(ALICE, b.infer(welcome, 5))).code is WireCode.OVERLOAD
+    grants: list[Credit] = []
+    for _ in range(4):
+        (batch,) = batches(actions)
+        actions = b.finish(batch.batch, 1)
+        grants += sent(actions, Credit)
+    assert grants and all(later.requests > earlier.requests for earlier, later in pairwise(grants))
+    assert grants[-1].requests >= 4 + 4
+
+
+def test_a_cancelled_request_holds_no_slot(bench: Callable[..., Bench]) -> None:
+    b = bench(max_batch=8)
+    welcome = b.greet(ALICE)
+    (running,) = batches(b.say(ALICE, b.infer(welcome, 1)))
+    b.say(ALICE, b.infer(welcome, 2))
+    assert sent(b.say(ALICE, Cancel(2)), CancelAck) == [CancelAck(2, True)]
+    assert sent(b.say(ALICE, Cancel(77)), CancelAck) == [CancelAck(77, False)]
+    assert not batches(b.finish(running.batch, 1))
+
+
+def test_a_bad_item_does_not_hurt_its_neighbours(bench: Callable[..., Bench]) -> None:
+    b = bench()
+    welcome = b.greet(ALICE)
+    (first,) = batches(b.say(ALICE, b.infer(welcome, 1)))
+    b.say(ALICE, b.infer(welcome, 2))
+    b.say(ALICE, b.infer(welcome, 3))
+    (second,) = batches(b.finish(first.batch, 1))
+    bad = ItemResult(None, code=WireCode.CORRUPT, message="symbol out of range")
+    actions = b.machine.handle(
+        BatchDone(second.batch, 0.0, 0.0, (bad, ItemResult(b"fine"))), b.now_s
+    )
+    assert [e.request for e in sent(actions, Error)] == [2]
+    assert [r.request for r in sent(actions, Reply)] == [3]
+
+
+def test_a_reply_over_the_agents_limit_is_an_error_that_names_both(
+    bench: Callable[..., Bench],
+) -> None:
+    b = bench()
+    (welcome,) = sent(b.say(ALICE, replace(b.hello(), max_reply_bytes=4)), Welcome)
+    (batch,) = batches(b.say(ALICE, b.infer(welcome, 1)))
+    (error,) = sent(b.finish(batch.batch, 1), Error)
+    assert error.code is WireCode.REPLY_TOO_LARGE
+    assert "6 bytes" in error.detail and "takes 4" in error.detail
+
+
+def test_pings_are_answered_with_the_load(bench: Callable[..., Bench]) -> None:
+    b = bench()
+    b.greet(ALICE)
+    (pong,) = sent(b.say(ALICE, Ping(3, 1234)), Pong)
+    assert (pong.number, pong.stamp, pong.load.queued) == (3, 1234, 0)
+
+
+def test_a_peer_that_vanishes_is_purged(bench: Callable[..., Bench]) -> None:
+    b = bench(max_batch=1)
+    alice, bob = b.greet(ALICE), b.greet(BOB)
+    (running,) = batches(b.say(BOB, b.infer(bob, 1)))
+    b.say(ALICE, b.infer(alice, 1))
+    b.machine.handle(PeerGone(ALICE), b.now_s)
+    assert b.machine.sessions == 1
+    assert not batches(b.finish(running.batch, 1))
+    assert b.machine.counters["purged"] == 1
+
+
+def test_a_silent_session_is_forgotten_and_a_late_result_orphaned(
+    bench: Callable[..., Bench],
+) -> None:
+    b = bench(heartbeat_s=1.0)
+    welcome = b.greet(ALICE)
+    (batch,) = batches(b.say(ALICE, b.infer(welcome, 1)))
+    b.now_s = 3.0
+    b.machine.handle(WorkerTick(), b.now_s)
+    assert b.machine.sessions == 0
+    assert not sent(b.finish(batch.batch, 1), Reply)
+    assert b.machine.counters["orphaned_replies"] == 1
+
+
+def test_a_restarted_agent_on_the_same_connection_gets_a_fresh_session(
+    bench: Callable[..., Bench],
+) -> None:
+    b = bench()
+    first, second = b.greet(ALICE), b.greet(ALICE)
+    assert second.session != first.session
+    assert b.machine.sessions == 1
+    assert refusal(b.say(ALICE, b.infer(first, 1))).code is WireCode.NO_SESSION
+
+
+def test_draining_answers_what_is_queued_and_says_bye(bench: Callable[..., Bench]) -> None:
+    b = bench()
+    welcome = b.greet(ALICE)
+    (batch,) = batches(b.say(ALICE, b.infer(welcome, 1)))
+    assert not any(isinstance(a, WorkerFinished) for a in b.machine.handle(WorkerDrain(), b.now_s))
+    error = refusal(b.say(ALICE, b.infer(welcome, 2)))
+    assert error.code is WireCode.DRAINING and error.retry_after_ms > 0
+    assert refusal(b.say(BOB, b.hello())).code is WireCode.DRAINING
+    actions = b.finish(batch.batch, 1)
+    assert len(sent(actions, Reply)) == 1 and len(sent(actions, Bye)) == 1
+    assert isinstance(actions[-1], WorkerFinished)
+
+
+def test_garbage_and_foreign_kinds_cost_only_their_sender(bench: Callable[..., Bench]) -> None:
+    b = bench()
+    welcome = b.greet(ALICE)
+    garbled = b.machine.handle(PeerGarbled(BOB, WireCode.MALFORMED, "no magic"), b.now_s)
+    assert refusal(garbled).code is WireCode.MALFORMED
+    assert refusal(b.say(ALICE, Get(bytes(32), 0, 1))).code is WireCode.UNSUPPORTED
+    assert batches(b.say(ALICE, b.infer(welcome, 1)))
+
+
+def test_no_reply_means_no_reply(bench: Callable[..., Bench]) -> None:
+    b = bench()
+    welcome = b.greet(ALICE)
+    quiet = replace(b.infer(welcome, 1), flags=int(InferFlag.NO_REPLY))
+    (batch,) = batches(b.say(ALICE, quiet))
+    assert not sent(b.finish(batch.batch, 1), Reply)
