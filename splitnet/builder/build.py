@@ -32,7 +32,7 @@ from splitnet.builder.places import AUTO, NONE, choose_places
 from splitnet.builder.profiling import profile_bundle
 from splitnet.builder.segments import Exported, export_segments
 from splitnet.builder.tables import make_table
-from splitnet.builder.training import Schedule
+from splitnet.builder.training import Schedule, torch_threads
 from splitnet.builder.verification import verify_bundle
 from splitnet.bundle import Advice, Bundle, Contract, GraphRef
 from splitnet.bundle.contract_checks import RESERVED_PATH
@@ -65,6 +65,8 @@ class BuildConfig:
         Bounds on each of the two trainings.
     exit_loss
         Part of the score on calibration data that the exit may lose.
+    threads
+        Threads of torch while it trains (see `torch_threads`).
     """
 
     model: str
@@ -82,9 +84,10 @@ class BuildConfig:
     epochs: int = 6
     train_seconds: float = 120.0
     exit_loss: float = 0.005
+    threads: int = 1
 
     def __post_init__(self) -> None:
-        for name, least in (("max_boundaries", 1), ("epochs", 1), ("seed", 0)):
+        for name, least in (("max_boundaries", 1), ("epochs", 1), ("seed", 0), ("threads", 1)):
             if getattr(self, name) < least:
                 flag = "--" + name.replace("_", "-")
                 raise ConfigError(f"{flag} is {getattr(self, name)}, must be at least {least}")
@@ -103,7 +106,7 @@ def build(config: BuildConfig, progress: Progress) -> dict[str, Any]:
         Anything about model, data or place is not as needed; nothing is left at ``config.out``.
     """
     began_s = time.monotonic()
-    with _new_directory(config.out, config.force) as folder:
+    with _new_directory(config.out, config.force) as folder, torch_threads(config.threads):
         bundle, notes = _Builder(config, folder, progress).run()
     summary = {"out": str(config.out), "notes": notes, "seconds": time.monotonic() - began_s}
     return {**summary, **describe(bundle)}

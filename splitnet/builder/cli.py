@@ -53,6 +53,7 @@ def main_build(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--exit-loss", metavar="X", help="score that the exit may lose on calibration data (0.005)"
     )
+    parser.add_argument("--threads", metavar="N", help="threads of the trainings (1)")
     parser.add_argument("--seed", metavar="N", help="seed of splits and trainings (0)")
     parser.add_argument(
         "--force", action="store_true", default=None, help="replace the bundle at --out"
