@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias, cast
 
@@ -65,17 +66,21 @@ class Source(ABC):
 class _SampleSource(Source):
     """A source with a known number of samples."""
 
+    _samples: Samples | None = None
+
     def frames(self) -> Iterator[Frame]:
         """Yield the samples in their order."""
         place, rows = split_range(self.spec)
-        samples = self._read(Path(place)).part(rows)
+        if self._samples is None:
+            self._samples = self._read(Path(place)).part(rows)
+        samples = self._samples
         if not len(samples):
             raise ConfigError(f"{self.spec} holds no samples")
         for index in range(len(samples)):
             item = samples.x[index]
             name = str(item) if isinstance(item, Path) else f"{place}[{index + (rows.start or 0)}]"
             truth = None if samples.y is None else samples.y[index]
-            yield Frame(name, lambda index=index: samples.load(index), truth)  # type: ignore[misc]
+            yield Frame(name, partial(samples.load, index), truth)
 
     @abstractmethod
     def _read(self, path: Path) -> Samples: ...

@@ -1,8 +1,9 @@
-"""A small bundle without files, for every test that needs contract, advice and sample table."""
+"""A small bundle, for every test that needs contract, advice and sample table; also as files."""
 
 from __future__ import annotations
 
 import hashlib
+import pathlib
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ from splitnet.values import (
     exit_stage,
     segment_stage,
 )
+from tests.sample_files import write_sample_files
 
 ROWS = 200
 STORE: dict[str, Any] = {"id": "store"}
@@ -80,6 +82,16 @@ def sample_bundle() -> Bundle:
         flops={segment_stage(i): 1_000_000 * (i + 1) for i in range(3)},
     )
     return Bundle(contract, advice, table)
+
+
+@pytest.fixture(scope="session")
+def sample_directory(
+    tmp_path_factory: pytest.TempPathFactory, sample_bundle: Bundle
+) -> pathlib.Path:
+    """A bundle like `sample_bundle` as files; a test that damages them copies them first."""
+    directory = tmp_path_factory.mktemp("bundle")
+    write_sample_files(directory, sample_bundle)
+    return directory
 
 
 def _contract() -> Contract:

@@ -55,7 +55,7 @@ def _layer(channels: int, wide: int, stride: int) -> tuple[nn.Module, ...]:
 
 
 def _train(network: nn.Module, data: Dataset, seed: int) -> None:
-    images = np.stack([data.sample(i) for i in range(len(data))])
+    images = np.stack([data.load(i) for i in range(len(data))])
     x = torch.from_numpy(images).float()[:, None] / 255  # one channel: in either memory format
     assert data.y is not None
     y = torch.from_numpy(data.y)

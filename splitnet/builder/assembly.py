@@ -32,7 +32,10 @@ EIGHT_BIT: Mapping[str, Any] = {
     "codecs": [{"id": "affine", "bits": 8}, {"id": "lz4"}],
 }
 _OTHER: Mapping[str, float] = {"other": 1.0}
-"""Operator class of codecs and preprocessing, which are no operators of a network."""
+"""Class of preprocessing, which is no operator of a network."""
+
+_CODEC: Mapping[str, float] = {"codec": 1.0}
+"""Class of codecs, beside those of operators."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +109,7 @@ def stage_costs(
     for path in contract.paths:
         for level in range(len(path.levels)):
             for stage in (encode_stage(path.id, level), decode_stage(path.id, level)):
-                costs[stage], flops[stage] = _OTHER, 0
+                costs[stage], flops[stage] = _CODEC, 0
             if learned is not None and path.kind == "learned":
                 files[encode_stage(path.id, level)] = learned.encoder
                 files[decode_stage(path.id, level)] = learned.decoder

@@ -42,7 +42,7 @@ from splitnet.runtime.preprocess import default_steps, parse_steps
 from splitnet.values import TensorSpec
 
 CONTRACT_FILE, ADVICE_FILE, TABLE_FILE = "contract.json", "advice.json", "sample_table.npz"
-GOLDEN_SAMPLES = 16
+GOLDEN_SAMPLES = 8
 PROFILE_THREADS = 1
 """A device computes one request at a time, and its other cores have other work."""
 
@@ -149,7 +149,7 @@ class _Builder:
     def _steps(self, data: Dataset) -> tuple[Any, ...]:
         if self._config.preprocess is not None:
             return parse_steps(self._config.preprocess)
-        return default_steps(data.sample(0).dtype.name)
+        return default_steps(data.load(0).dtype.name)
 
     def _choose(self, cuts: tuple[Cut, ...]) -> tuple[Choice, ...]:
         named = (self._config.exit_at, self._config.bottleneck_at)

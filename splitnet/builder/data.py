@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,20 +11,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splitnet.errors import ConfigError
+from splitnet.runtime.samples import Samples, read_folder, read_npz, split_range
 
 Role: TypeAlias = Literal["training", "calibration", "test"]
-Sample: TypeAlias = "NDArray[Any] | Path"
 
 SPLIT: dict[Role, float] = {"training": 0.6, "calibration": 0.2, "test": 0.2}
 """Shares of data that comes without a split of its own."""
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm"})
-
 PAGES: dict[Role, int] = {"training": 2000, "calibration": 400, "test": 600}
 """Pages of digits drawn for each role unless ``digits:pages=N`` asks for N training pages."""
 
+MAX_PAGES = 100_000
+"""Pages are kept in memory, 4 KB each."""
+
 PAGE_SIDE = 8
-"""Digits in a row and in a column of a page; a digit is 8 x 8 pixels."""
+"""Digits in a row and in a column of a page."""
+
+DIGIT_SIDE = 8
+"""Pixels in a row and in a column of a digit."""
 
 _DIGIT_WHITE = 16
 """Brightest value in scikit-learn's scanned digits."""
@@ -38,40 +40,37 @@ class Dataset:
 
     Attributes
     ----------
-    x
-        Arrays as they come from a camera or a file, or paths of images that are read on demand.
-    y
-        Labels (N, P), ``None`` if the data has none.
-    names
-        Names of the classes in the order of their labels, empty if unknown.
+    samples
+        Arrays, or paths of images that are read on demand, and labels.
     source
-        Where the samples came from, for people.
+        Where they came from, for people.
     """
 
-    x: Sequence[Sample]
-    y: NDArray[np.int64] | None
-    names: tuple[str, ...]
+    samples: Samples
     source: str
 
     def __len__(self) -> int:
-        return len(self.x)
+        return len(self.samples)
 
-    def sample(self, index: int) -> NDArray[Any]:
-        """Return sample `index` as an array, reading its image if need be.
+    @property
+    def y(self) -> NDArray[np.int64] | None:
+        """Labels (N, P), ``None`` if there are none."""
+        return self.samples.y
 
-        Raises
-        ------
-        ConfigError
-            The image cannot be read; the message names its file.
-        """
-        item = self.x[index]
-        return read_image(item) if isinstance(item, Path) else item
+    def load(self, index: int) -> NDArray[Any]:
+        """Return sample `index` as an array (raises `ConfigError` for an unreadable image)."""
+        return self.samples.load(index)
+
+    def name(self, index: int) -> str:
+        """Return what to call sample `index` in a message."""
+        item = self.samples.x[index]
+        return str(item) if isinstance(item, Path) else f"sample {index} of {self.source}"
 
     def rows(self, indices: Sequence[int] | NDArray[np.int64]) -> Dataset:
         """Return the samples of `indices` in that order."""
-        x = [self.x[int(i)] for i in indices]
-        y = None if self.y is None else self.y[np.asarray(indices, np.int64)]
-        return Dataset(x, y, self.names, self.source)
+        x, y = [self.samples.x[int(i)] for i in indices], self.y
+        kept = None if y is None else y[np.asarray(indices, np.int64)]
+        return Dataset(Samples(x, kept, self.samples.classes), self.source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,21 +105,19 @@ def load_data(spec: str, role: Role, seed: int = 0) -> Dataset:
     name, _, options = spec.partition(":")
     if name == "digits":
         return _digits(_digits_options(spec, options), role, seed)
-    place, rows = _range(spec)
+    place, rows = split_range(spec)
     path = Path(place)
     if path.is_dir():
-        data = _folder(path)
+        samples = read_folder(path)
     elif not path.exists():
         raise ConfigError(f"there is no data at {place}; give a folder, an .npz file or 'digits'")
     elif path.suffix == ".npz":
-        data = _npz(path)
+        samples = read_npz(path)
     else:
         raise ConfigError(f"{place} is neither a folder nor an .npz file; data is one of the two")
-    if rows is not None:
-        data = data.rows(range(len(data))[rows])
-    if not len(data):
-        raise ConfigError(f"{spec} holds no samples")
-    return data
+    if not len(samples.part(rows)):
+        raise ConfigError(f"{spec} holds no samples, {place} has {len(samples)}")
+    return Dataset(samples.part(rows), spec)
 
 
 def load_roles(data: str, calib: str | None, test: str | None, seed: int = 0) -> Roles:
@@ -135,6 +132,7 @@ def load_roles(data: str, calib: str | None, test: str | None, seed: int = 0) ->
     if data.partition(":")[0] == "digits":
         sets = {role: load_data(spec or data, role, seed) for role, spec in given.items()}
         return Roles(**sets, notes=())
+    _check_distinct(given)
     whole = load_data(data, "training", seed)
     open_roles: list[Role] = [
         role for role, spec in given.items() if role == "training" or not spec
@@ -147,21 +145,14 @@ def load_roles(data: str, calib: str | None, test: str | None, seed: int = 0) ->
     return Roles(**sets, notes=_split_notes(data, parts))
 
 
-def read_image(path: Path) -> NDArray[np.uint8]:
-    """Return an image as uint8, (H, W) if it is grey and (H, W, 3) otherwise.
-
-    Raises
-    ------
-    ConfigError
-        The file is not a readable image; the message names it.
-    """
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image if image.mode == "L" else image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ConfigError(f"cannot read the image {path}: {error}; remove or replace it") from error
+def _check_distinct(given: dict[Role, str | None]) -> None:
+    for role, spec in given.items():
+        for other, same in given.items():
+            if role != other and spec is not None and spec == same:
+                raise ConfigError(
+                    f"{spec} is given for {role} and for {other}; roles never share samples "
+                    "(ranges such as [:1000] and [1000:] part one source)"
+                )
 
 
 def _split(data: Dataset, roles: list[Role], seed: int) -> dict[Role, Dataset]:
@@ -192,64 +183,6 @@ def _split_notes(source: str, parts: dict[Role, Dataset]) -> tuple[str, ...]:
     )
 
 
-def _range(spec: str) -> tuple[str, slice | None]:
-    found = re.fullmatch(r"(.+)\[(\d*):(\d*)\]", spec)
-    if not found:
-        return spec, None
-    start, stop = (int(text) if text else None for text in found.group(2, 3))
-    return found[1], slice(start, stop)
-
-
-def _folder(path: Path) -> Dataset:
-    classes = sorted(p for p in path.iterdir() if p.is_dir())
-    if not classes:
-        return Dataset(_images(path), None, (), str(path))
-    found = [_images(folder) for folder in classes]
-    labels = np.repeat(np.arange(len(classes)), [len(images) for images in found])
-    names = tuple(folder.name for folder in classes)
-    return Dataset(
-        [image for images in found for image in images], labels[:, None], names, str(path)
-    )
-
-
-def _images(folder: Path) -> list[Path]:
-    images = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
-    if not images:
-        raise ConfigError(
-            f"the folder {folder} holds no images; known are {', '.join(sorted(IMAGE_SUFFIXES))}"
-        )
-    return images
-
-
-def _npz(path: Path) -> Dataset:
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            if "x" not in arrays:
-                found = ", ".join(arrays.files) or "nothing"
-                raise ConfigError(f"{path} must hold an array 'x' (and labels 'y'), found {found}")
-            x, y = arrays["x"], arrays["y"] if "y" in arrays else None
-            names = tuple(str(n) for n in arrays["classes"]) if "classes" in arrays else ()
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        if isinstance(error, ConfigError):
-            raise
-        raise ConfigError(f"{path} is not a readable .npz file: {error}") from error
-    if x.dtype.kind not in "uif" or x.ndim < 2:
-        raise ConfigError(f"{path}: x must be numbers of shape (N, ...), found {x.dtype} {x.shape}")
-    return Dataset(list(x), None if y is None else _labels(path, y, len(x)), names, str(path))
-
-
-def _labels(path: Path, y: NDArray[Any], count: int) -> NDArray[np.int64]:
-    if y.dtype.kind not in "ui" or y.ndim not in (1, 2):
-        raise ConfigError(
-            f"{path}: y must be whole numbers of shape (N,) or (N, P), found {y.dtype} {y.shape}"
-        )
-    if len(y) != count:
-        raise ConfigError(f"{path}: x has {count} samples, but y has {len(y)} labels")
-    if y.size and y.min() < 0:
-        raise ConfigError(f"{path}: y holds the label {y.min()}; labels start at 0")
-    return y.astype(np.int64).reshape(count, -1)
-
-
 @dataclass(frozen=True, slots=True)
 class _Digits:
     """What follows ``digits:``. The split has a seed of its own, so that it never moves."""
@@ -262,9 +195,11 @@ def _digits_options(spec: str, options: str) -> _Digits:
     values: dict[str, int] = {}
     for option in filter(None, options.split(",")):
         key, _, value = option.partition("=")
-        if key not in ("pages", "seed") or not value.isdecimal() or (key, value) == ("pages", "0"):
+        if key not in ("pages", "seed") or not value.isdecimal():
             raise ConfigError(f"{spec}: {option!r} is not understood; known: pages=N, seed=N")
         values[key] = int(value)
+    if not 1 <= values.get("pages", 1) <= MAX_PAGES:
+        raise ConfigError(f"{spec}: pages is {values['pages']}, must be from 1 to {MAX_PAGES}")
     return _Digits(**values)
 
 
@@ -283,7 +218,9 @@ def _digits(options: _Digits, role: Role, seed: int) -> Dataset:
     rng = np.random.default_rng([seed, list(SPLIT).index(role)])
     drawn = rng.choice(own, size=(count, PAGE_SIDE * PAGE_SIDE))
     grey = np.round(scans.images * (255 / _DIGIT_WHITE)).astype(np.uint8)
-    cells = grey[drawn].reshape(count, PAGE_SIDE, PAGE_SIDE, 8, 8)
-    pages = cells.transpose(0, 1, 3, 2, 4).reshape(count, 8 * PAGE_SIDE, 8 * PAGE_SIDE)
-    names = tuple(str(n) for n in scans.target_names)
-    return Dataset(list(pages), scans.target[drawn].astype(np.int64), names, f"digits ({role})")
+    cells = grey[drawn].reshape(count, PAGE_SIDE, PAGE_SIDE, DIGIT_SIDE, DIGIT_SIDE)
+    side = PAGE_SIDE * DIGIT_SIDE
+    pages = cells.transpose(0, 1, 3, 2, 4).reshape(count, side, side)
+    classes = tuple(str(n) for n in scans.target_names)
+    labels = scans.target[drawn].astype(np.int64)
+    return Dataset(Samples(list(pages), labels, classes), f"digits ({role})")

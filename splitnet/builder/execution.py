@@ -94,11 +94,9 @@ def prepare_row(data: Dataset, row: int, steps: Sequence[Mapping[str, Any]]) -> 
         The sample does not suit the steps; the message names it.
     """
     try:
-        return prepare(data.sample(row), steps)
+        return prepare(data.load(row), steps)
     except TensorMismatchError as error:
-        raise ConfigError(
-            f"{_name(data, row)}: {error}; change --preprocess or the data"
-        ) from error
+        raise ConfigError(f"{data.name(row)}: {error}; change --preprocess or the data") from error
 
 
 def inputs_of(contract: Contract, data: Dataset, rows: Sequence[int]) -> list[Array]:
@@ -116,7 +114,7 @@ def inputs_of(contract: Contract, data: Dataset, rows: Sequence[int]) -> list[Ar
             check_tensors(contract.inputs, [array], "after preprocessing")
         except TensorMismatchError as error:
             raise ConfigError(
-                f"{_name(data, row)}: {error}; change --preprocess or the data"
+                f"{data.name(row)}: {error}; change --preprocess or the data"
             ) from error
         prepared.append(array)
     return [np.concatenate(prepared)]
@@ -126,8 +124,3 @@ def batches(count: int, size: int = BATCH) -> Iterator[range]:
     """Yield the row numbers from 0 to `count` in batches."""
     for start in range(0, count, size):
         yield range(start, min(start + size, count))
-
-
-def _name(data: Dataset, row: int) -> str:
-    item = data.x[row]
-    return str(item) if isinstance(item, FilePath) else f"sample {row} of {data.source}"

@@ -6,10 +6,10 @@ import os
 import platform
 import time
 from collections.abc import Callable, Sequence
+from importlib import metadata
 from typing import Any
 
 import numpy as np
-import onnxruntime
 
 from splitnet.builder.data import Dataset
 from splitnet.builder.execution import Execution, inputs_of
@@ -46,7 +46,7 @@ def profile_bundle(
         Opened for `threads` threads and batch 1.
     """
     contract = execution.contract
-    sample = data.sample(0)
+    sample = data.load(0)
     boundaries = execution.boundaries(inputs_of(contract, data, [0]))
     work: dict[str, Callable[[], object]] = {
         PREPARE_STAGE: lambda: prepare(sample, contract.preprocess)
@@ -99,8 +99,16 @@ def machine_facts(threads: int) -> dict[str, str]:
         "system": platform.system(),
         "python": platform.python_version(),
         "numpy": np.__version__,
-        "onnxruntime": onnxruntime.__version__,
+        "onnxruntime": _version("onnxruntime"),
     }
+
+
+def _version(distribution: str) -> str:
+    """Return the version of a distribution; a Jetson's build of onnxruntime has another name."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "NOT AVAILABLE"
 
 
 def _processor() -> str:

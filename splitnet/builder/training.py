@@ -62,7 +62,7 @@ def fit(
     step, best, best_score = 0, _state(module), -math.inf
     for _ in range(schedule.epochs):
         module.train()
-        total = 0.0
+        total, seen = 0.0, 0
         for rows in torch.split(torch.randperm(count, generator=shuffle), schedule.batch):
             done = max(step / steps, (time.monotonic() - began_s) / schedule.seconds)
             if done >= 1:
@@ -73,12 +73,12 @@ def fit(
             optimiser.zero_grad()
             value.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
-            step, total = step + 1, total + value.item() * len(rows)
+            step, seen, total = step + 1, seen + len(rows), total + value.item() * len(rows)
         module.eval()
         reached = score()
         if reached > best_score:
             best, best_score = _state(module), reached
-        progress.advance(1, f"loss {total / count:.4f}, calibration {reached:.4f}")
+        progress.advance(1, f"loss {total / max(seen, 1):.4f}, calibration {reached:.4f}")
         if time.monotonic() - began_s >= schedule.seconds:
             break
     module.load_state_dict(best)

@@ -52,16 +52,16 @@ class WorkerRuntime:
         return decoded_s - started_s, done_s - decoded_s, ordered
 
     def warm_up(self, batch_sizes: Sequence[int]) -> None:
-        """Run every graph that a request may reach, so that the first one does not pay for it."""
-        contract = self._contract
-        for size in batch_sizes:
-            for index, segment in enumerate(contract.segments):
-                tensors = _zeros(contract.boundaries[index].tensors, size)
-                self._store.get(segment.graph).run(tensors)
-            for path in contract.paths:
-                if path.hops[0].decoder is not None:
-                    tensors = _zeros(path.hops[0].tensors, size)
-                    self._store.get(path.hops[0].decoder).run(tensors)
+        """Run every path at every level, so that no request pays for opening what it needs."""
+        for path in self._contract.paths:
+            hop = path.hops[0]
+            for number, level in enumerate(path.levels):
+                payload = encode_tensors(level.codecs[0], _zeros(hop.tensors))
+                dims = (1,) * len(dynamic_names(hop.tensors))
+                item = BatchItem(path.id, number, payload, dims)
+                for size in batch_sizes:
+                    stop = len(self._contract.segments)
+                    self.run(RunBatch(0, 0, hop.entry, stop, (item,) * size))
 
     def _enter(self, items: Sequence[BatchItem], failed: Failures) -> Samples:
         """Return the tensors at the entry boundary: codecs item by item, decoders in batches."""
@@ -132,7 +132,7 @@ def _failure(error: SplitnetError) -> ItemResult:
     return ItemResult(None, code=error.wire_code, message=" ".join(str(error).split()))
 
 
-def _zeros(specs: Sequence[TensorSpec], batch: int) -> Tensors:
-    """Return tensors that fit `specs`, each dynamic dimension 1."""
+def _zeros(specs: Sequence[TensorSpec]) -> Tensors:
+    """Return one sample that fits `specs`, each dynamic dimension 1."""
     ones = dict.fromkeys(dynamic_names(specs), 1)
-    return [np.zeros(spec.shape(batch, ones), spec.dtype) for spec in specs]
+    return [np.zeros(spec.shape(1, ones), spec.dtype) for spec in specs]

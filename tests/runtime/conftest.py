@@ -7,19 +7,16 @@ from pathlib import Path
 import pytest
 
 from splitnet.bundle import Bundle
-from tests.sample_files import write_sample_files
+from splitnet.runtime.directory import open_bundle
 
 
 @pytest.fixture(scope="session")
-def files(tmp_path_factory: pytest.TempPathFactory, sample_bundle: Bundle) -> Path:
-    """A directory with the sample bundle; tests that damage it copy it first."""
-    directory = tmp_path_factory.mktemp("bundle")
-    write_sample_files(directory, sample_bundle)
-    return directory
+def files(sample_directory: Path) -> Path:
+    """The directory of the bundle; tests that damage it copy it first."""
+    return sample_directory
 
 
 @pytest.fixture(scope="session")
 def bundle(files: Path) -> Bundle:
-    from splitnet.runtime.directory import open_bundle
-
+    """The bundle as its directory holds it."""
     return open_bundle(files)

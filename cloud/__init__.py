@@ -1,0 +1,1 @@
+"""The cloud: the process that finishes what devices begin."""

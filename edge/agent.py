@@ -1,0 +1,325 @@
+"""The driver of the agent machine: one reactor thread with sockets and timers, one executor."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import chain, islice, repeat
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from splitnet.edge.reporting import Answer, Summary, answer_line
+from splitnet.edge.sources import Frame, Source
+from splitnet.errors import OverloadError, SplitnetError, TransportError, WireError
+from splitnet.machines.agent import AgentMachine
+from splitnet.machines.agent_io import (
+    AgentAction,
+    AgentEvent,
+    CloseLink,
+    CloudResult,
+    Deliver,
+    Drain,
+    DropFrame,
+    Encoded,
+    Finished,
+    FrameArrived,
+    Garbled,
+    LinkDown,
+    LinkUp,
+    LocalResult,
+    OpenLink,
+    Prepare,
+    Received,
+    Release,
+    Report,
+    RunStage,
+    Send,
+    StageDone,
+    StageFailed,
+    Tick,
+)
+from splitnet.runtime.answers import score
+from splitnet.runtime.device import DeviceRuntime
+from splitnet.runtime.executor import Executor
+from splitnet.transport.dealer import Dealer, Down, Up
+from splitnet.transport.reactor import Reactor
+from splitnet.wire import decode, encode
+
+log = logging.getLogger(__name__)
+
+BYE_S = 0.1
+"""Time that the last word may take to leave the machine."""
+
+StageOutcome: TypeAlias = "LocalResult | Encoded | None"
+
+
+class Pace:
+    """When the next frame is due: on a schedule, or as soon as there is room.
+
+    Parameters
+    ----------
+    rate_hz
+        Frames a second, whether the agent keeps up or not; ``None`` waits for room.
+    """
+
+    def __init__(self, frames: Iterator[Frame], rate_hz: float | None) -> None:
+        self._frames = frames
+        self._interval_s = None if rate_hz is None else 1.0 / rate_hz
+        self._next: Frame | None = next(frames, None)
+        self._due_s: float | None = None
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether there are no more frames."""
+        return self._next is None
+
+    @property
+    def wakeup_s(self) -> float | None:
+        """When the next frame of a live source is due."""
+        return None if self.exhausted or self._interval_s is None else self._due_s
+
+    def stop(self) -> None:
+        """Produce nothing more."""
+        self._next = None
+
+    def take(self, now_s: float, room: bool) -> tuple[Frame, float] | None:
+        """Return the next frame and its arrival if it is due, ``None`` otherwise."""
+        if self._next is None:
+            return None
+        if self._due_s is None:
+            self._due_s = now_s
+        if self._interval_s is None:
+            if not room:
+                return None
+            arrived_s = now_s
+        elif now_s < self._due_s:
+            return None
+        else:
+            arrived_s = self._due_s
+            self._due_s += self._interval_s
+        frame, self._next = self._next, next(self._frames, None)
+        return frame, arrived_s
+
+
+class EdgeAgent:
+    """Carries out what the machine decides, until the source is exhausted or `stop` is called.
+
+    Parameters
+    ----------
+    open_dealer
+        Makes an unopened dealer to the worker.
+    emit
+        Takes the JSON object of each answer.
+    notice
+        Takes lines for the operator.
+    """
+
+    def __init__(
+        self,
+        machine: AgentMachine,
+        runtime: DeviceRuntime,
+        pace: Pace,
+        reactor: Reactor,
+        open_dealer: Callable[[], Dealer],
+        emit: Callable[[dict[str, Any]], None],
+        notice: Callable[[str], None],
+    ) -> None:
+        self._machine = machine
+        self._runtime = runtime
+        self._pace = pace
+        self._reactor = reactor
+        self._open_dealer = open_dealer
+        self._emit = emit
+        self._notice = notice
+        self._executor: Executor[StageOutcome] = Executor("splitnet-stages", reactor.wake)
+        self._dealer: Dealer | None = None
+        self._frames: dict[int, Frame] = {}
+        self._events: deque[AgentEvent] = deque()
+        self._stopping = False
+        self._draining = False
+        self._finished = False
+        self.summary = Summary()
+
+    def stop(self) -> None:
+        """Admit nothing more, answer what was admitted, end (from any thread or signal handler)."""
+        self._stopping = True
+        self._reactor.wake()
+
+    def run(self) -> Summary:
+        """Answer every frame and return what there is to say of all of them."""
+        try:
+            self._executor.start()
+            self._handle(Tick())
+            while not self._finished:
+                self._produce()
+                self._wait()
+                self._take_results()
+                self._take_messages()
+        finally:
+            self._close_link()
+            self._executor.close()
+        return self.summary
+
+    # --- what happens ---------------------------------------------------------------------------
+
+    def _produce(self) -> None:
+        """Let frames arrive that are due, and begin to drain behind the last one."""
+        if self._stopping:
+            self._pace.stop()
+        while taken := self._pace.take(time.monotonic(), self._machine.wants_frame):
+            frame, arrived_s = taken
+            number = self.summary.frames
+            self.summary.frames += 1
+            self._frames[number] = frame
+            self._handle(FrameArrived(number, arrived_s))
+        if not self._draining and (self._stopping or (self._pace.exhausted and self._machine.idle)):
+            self._draining = True
+            self._handle(Drain())
+
+    def _wait(self) -> None:
+        """Sleep until something happens or is due; a timer of the machine ends in a `Tick`."""
+        if self._finished:
+            return
+        began_s = time.monotonic()
+        wakeup_s = self._machine.wakeup_s
+        due = [due_s for due_s in (wakeup_s, self._pace.wakeup_s) if due_s is not None]
+        self._reactor.wait(min(due) - began_s if due else None)
+        now_s = time.monotonic()
+        if wakeup_s is not None and now_s >= wakeup_s:
+            self._handle(Tick(late_s=now_s - max(wakeup_s, began_s)))
+
+    def _take_results(self) -> None:
+        done = self._executor.take()
+        if done is None:
+            return
+        if done.error is None:
+            self._handle(StageDone(done.job, done.duration_s, done.value))
+            return
+        if not isinstance(done.error, SplitnetError):
+            log.error("stage job=%d failed", done.job, exc_info=done.error)
+        self._handle(StageFailed(done.job, _one_line(done.error)))
+
+    def _take_messages(self) -> None:
+        dealer = self._dealer
+        if dealer is None:
+            return
+        for event in dealer.events():
+            if isinstance(event, Up):
+                self._handle(LinkUp())
+            elif isinstance(event, Down):
+                self._handle(LinkDown(event.reason))
+            else:
+                self._handle(_parsed(event))
+            if self._dealer is not dealer:
+                return
+
+    # --- what is to be done ---------------------------------------------------------------------
+
+    def _handle(self, event: AgentEvent) -> None:
+        self._events.append(event)
+        while self._events:
+            actions = self._machine.handle(self._events.popleft(), time.monotonic())
+            for action in actions:
+                self._do(action)
+
+    def _do(self, action: AgentAction) -> None:
+        if isinstance(action, RunStage):
+            if isinstance(action.stage, Prepare):
+                self._runtime.start(action.request, self._frames[action.frame].load)
+            work = partial(self._runtime.run, action.request, action.stage)
+            self._executor.submit(action.job, work)
+        elif isinstance(action, Send):
+            self._send(action)
+        elif isinstance(action, Deliver):
+            self._deliver(action)
+        elif isinstance(action, Release):
+            self._runtime.release(action.request)
+        elif isinstance(action, DropFrame):
+            frame = self._frames.pop(action.frame)
+            log.info("dropped frame=%d name=%s reason=%r", action.frame, frame.name, action.reason)
+        elif isinstance(action, OpenLink):
+            self._open_link()
+        elif isinstance(action, CloseLink):
+            self._close_link(BYE_S if self._draining else 0.0)
+        elif isinstance(action, Report):
+            self._report(action)
+        else:
+            assert isinstance(action, Finished)
+            self._finished = True
+
+    def _open_link(self) -> None:
+        self._close_link()
+        dealer = self._open_dealer()
+        try:
+            dealer.open()
+        except TransportError as error:
+            self._events.append(LinkDown(str(error)))
+            return
+        self._dealer = dealer
+
+    def _close_link(self, linger_s: float = 0.0) -> None:
+        if self._dealer is not None:
+            self._dealer.close(linger_s)
+            self._dealer = None
+
+    def _send(self, action: Send) -> None:
+        if self._dealer is None:
+            return
+        try:
+            self._dealer.send(encode(action.message))
+        except OverloadError as error:
+            self._events.append(LinkDown(str(error)))
+
+    def _report(self, report: Report) -> None:
+        self.summary.connects += report.event == "link-up"
+        line = f"{report.event}: {report.detail}"
+        if report.warning or report.event == "link-up":
+            self._notice(line)
+        else:
+            log.info(line)
+
+    def _deliver(self, delivered: Deliver) -> None:
+        frame = self._frames.pop(delivered.frame)
+        answer = self._answer(delivered, frame)
+        if answer.error is not None:
+            self._notice(f"no answer for {frame.name}: {answer.error}")
+        self.summary.add(delivered, answer)
+        self._emit(answer_line(delivered, frame, answer))
+
+    def _answer(self, delivered: Deliver, frame: Frame) -> Answer:
+        if delivered.result is None:
+            return Answer(None, None, None, delivered.error)
+        try:
+            found, confidence = self._read(delivered.result)
+            right = None
+            if frame.truth is not None:
+                right = float(score(np.array([found]), frame.truth[np.newaxis])[0])
+        except SplitnetError as error:
+            return Answer(None, None, None, _one_line(error))
+        return Answer(found, confidence, right, delivered.error)
+
+    def _read(self, result: LocalResult | CloudResult) -> tuple[list[int], float]:
+        if isinstance(result, CloudResult):
+            return self._runtime.decode_reply(result.payload, result.dims)
+        assert isinstance(result.answer, list)
+        return result.answer, result.confidence
+
+
+def frames_of(source: Source, times: int, limit: int | None) -> Iterator[Frame]:
+    """Return the frames of a source, gone through `times` times, at most `limit` in all."""
+    return islice(chain.from_iterable(source.frames() for _ in repeat(None, times)), limit)
+
+
+def _parsed(frames: list[bytes]) -> Received | Garbled:
+    try:
+        return Received(decode(frames))
+    except WireError as error:
+        return Garbled(_one_line(error))
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

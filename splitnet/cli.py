@@ -1,0 +1,51 @@
+"""The dispatcher: ``splitnet COMMAND ...``; a command's modules are imported when it is chosen."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+
+import splitnet
+from splitnet import console
+from splitnet.config import nearest
+
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "build": ("splitnet.builder.cli:main_build", "cut a model, train what is learned, write it"),
+    "inspect": ("splitnet.builder.cli:main_inspect", "show cuts, paths and plans of a bundle"),
+    "verify": ("splitnet.builder.cli:main_verify", "prove a bundle on this machine"),
+    "edge": ("splitnet.edge.cli:main", "answer frames on this device and through a worker"),
+    "cloud": ("splitnet.cloud.cli:main", "serve the paths of a bundle"),
+}
+
+EXAMPLE = """\
+example:
+  splitnet build --model examples.digits.model:network --data digits --out out/digits
+  splitnet cloud serve --bundle out/digits
+  splitnet edge run --bundle out/digits --connect tcp://127.0.0.1:5555 --source pages.npz
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Hand the arguments behind the command's name to the command and return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments and arguments[0] in COMMANDS:
+        target = COMMANDS[arguments[0]][0]
+        return console.run(lambda: _call(target, arguments[1:]))
+    commands = "\n".join(f"  {name:<8} {text}" for name, (_, text) in COMMANDS.items())
+    parser = console.Parser(
+        prog="splitnet",
+        usage="splitnet COMMAND ...",
+        description=f"{splitnet.__doc__}\ncommands:\n{commands}",
+        epilog=EXAMPLE,
+    )
+    parser.add_argument("--version", action="version", version=f"splitnet {splitnet.__version__}")
+    parser.add_argument("command", metavar="COMMAND", help="one of those above")
+    name = parser.parse_args(arguments).command
+    parser.error(f"unknown command {name}{nearest(name, COMMANDS)}")
+
+
+def _call(target: str, arguments: Sequence[str]) -> int:
+    module, _, function = target.partition(":")
+    code: int = getattr(import_module(module), function)(arguments)
+    return code
