@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import platform
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,7 +42,7 @@ class EdgeConfig:
     max_inflight: int = 8
     threads: int = 1
     emulate_device: str | None = None
-    device: str = field(default_factory=platform.node)
+    device: str = field(default_factory=lambda: os.uname().nodename)
     max_reply_bytes: int = 1 << 20
     send_queue_bytes: int = 16 << 20
 

@@ -127,8 +127,7 @@ def train_bottleneck(
         return error if tail is None else error + _divergence(tail(restored), answers[rows])
 
     def quality() -> float:
-        with torch.inference_mode():
-            found = [_quality(bottleneck, held, rows, tail, spread) for rows in _batches(held)]
+        found = [_quality(bottleneck, held, rows, tail, spread) for rows in _batches(held)]
         return math.fsum(found) / len(held.features)
 
     return fit(bottleneck, loss, len(training.features), quality, schedule, progress)

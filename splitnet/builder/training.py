@@ -75,7 +75,8 @@ def fit(
             optimiser.step()
             step, seen, total = step + 1, seen + len(rows), total + value.item() * len(rows)
         module.eval()
-        reached = score()
+        with torch.no_grad():
+            reached = score()
         if reached > best_score:
             best, best_score = _state(module), reached
         progress.advance(1, f"loss {total / max(seen, 1):.4f}, calibration {reached:.4f}")

@@ -23,7 +23,7 @@ from splitnet.machines.agent_io import (
     Stage,
 )
 from splitnet.runtime.answers import labels, load_confidence, max_softmax
-from splitnet.runtime.emulation import CODEC, Emulation, Stretcher
+from splitnet.runtime.emulation import Emulation, Stretcher
 from splitnet.runtime.payloads import check_tensors, decode_tensors, dynamic_dims, encode_tensors
 from splitnet.runtime.preprocess import prepare
 from splitnet.runtime.sessions import GraphStore
@@ -140,7 +140,7 @@ class DeviceRuntime:
         tensors = kept[hop.boundary]
         if hop.encoder is not None:
             tensors = self._run_graph(encode_stage(path.id, stage.level), hop.encoder, tensors)
-        with self._timed(CODEC):
+        with self._timed(encode_stage(path.id, stage.level), codec=True):
             payload = encode_tensors(path.levels[stage.level].codecs[0], tensors)
         return Encoded(payload, dynamic_dims(hop.tensors, tensors))
 
@@ -150,10 +150,10 @@ class DeviceRuntime:
             return graph.run(tensors)
 
     @contextmanager
-    def _timed(self, key: str) -> Iterator[None]:
+    def _timed(self, key: str, *, codec: bool = False) -> Iterator[None]:
         started_s = time.monotonic()
         yield
-        self._stretcher.add(key, time.monotonic() - started_s)
+        self._stretcher.add(key, time.monotonic() - started_s, codec=codec)
 
 
 def _answer(output: Array, confidence: Array) -> tuple[list[int], float]:

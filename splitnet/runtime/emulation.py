@@ -10,10 +10,14 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from math import inf
 from pathlib import Path
-from typing import Any
+from statistics import median_low
+from typing import Any, TypeAlias
 
 from splitnet.config import nearest
 from splitnet.errors import ConfigError
@@ -27,6 +31,12 @@ OTHER = "other"
 CODEC = "codec"
 CLASSES = ("conv", "depthwise", "matmul", "elementwise", OTHER, CODEC)
 """The classes of a bundle's ``costs``, and the codecs."""
+
+Part: TypeAlias = "tuple[str, bool]"
+"""Profile key of a stage, and whether it is the codec's part of it."""
+
+RECENT = 9
+"""Latest times of a part that its usual time, their median, is taken from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +71,11 @@ class Emulation:
 
 
 class Stretcher:
-    """Measures the parts of a stage, then waits once for what the emulated device would add.
+    """Takes the times of a stage's parts, then waits once until the emulated device would be done.
+
+    A part is worth its factor times the time that it usually takes here when this machine is warm:
+    the lowest median of its latest times. What this machine loses to a hiccup or a cold cache is
+    its own and must not be multiplied; it counts as time already waited.
 
     Parameters
     ----------
@@ -76,14 +90,21 @@ class Stretcher:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._factors = {stage: emulation.factor(share) for stage, share in costs.items()}
-        self._factors[CODEC] = emulation.factor({CODEC: 1.0})
         self._default = emulation.factor({OTHER: 1.0})
+        self._codec = emulation.factor({CODEC: 1.0})
         self._sleep = sleep
+        self._recent_s: defaultdict[Part, deque[float]] = defaultdict(partial(deque, maxlen=RECENT))
+        self._usual_s: dict[Part, float] = {}
         self._owed_s = 0.0
 
-    def add(self, stage: str, elapsed_s: float) -> None:
-        """Note that a part of a stage took `elapsed_s` here."""
-        self._owed_s += (self._factors.get(stage, self._default) - 1.0) * elapsed_s
+    def add(self, part: str, elapsed_s: float, *, codec: bool = False) -> None:
+        """Note that a part of a stage took `elapsed_s` here; `part` is its profile key."""
+        recent_s = self._recent_s[part, codec]
+        recent_s.append(elapsed_s)
+        usual_s = min(median_low(recent_s), self._usual_s.get((part, codec), inf))
+        self._usual_s[part, codec] = usual_s
+        factor = self._codec if codec else self._factors.get(part, self._default)
+        self._owed_s += factor * usual_s - elapsed_s
 
     def settle(self) -> None:
         """Wait for what the emulated device would have needed beyond the time passed."""

@@ -81,6 +81,15 @@ def test_the_wait_is_settled_once_for_all_parts_of_a_stage() -> None:
     assert slept == [pytest.approx(0.1 + 0.02 + 0.01)]
 
 
+def test_a_hiccup_of_this_machine_is_not_multiplied() -> None:
+    slept: list[float] = []
+    stretcher = Stretcher(Emulation({"other": 11}), {}, slept.append)
+    for elapsed_s in (0.01, 0.01, 5.0, 0.002):
+        stretcher.add("segment:0", elapsed_s)
+        stretcher.settle()
+    assert slept == pytest.approx([0.1, 0.1, 0.1, 0.02])
+
+
 def test_without_emulation_nobody_sleeps() -> None:
     slept: list[float] = []
     stretcher = Stretcher(Emulation(), {}, slept.append)
