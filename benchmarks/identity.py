@@ -19,7 +19,8 @@ class Identity(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `x` (N, 1, 32, 80) as (N, 2560)."""
-        return self.tail(self.head(x)).flatten(1)
+        copied: Tensor = self.tail(self.head(x))
+        return copied.flatten(1)
 
 
 class _Copy(nn.Module):

@@ -37,7 +37,9 @@ _OPTIONS: Mapping[str, tuple[str, str]] = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``splitnet cloud`` with `argv` and return the exit code."""
     parser = console.Parser(
-        prog="splitnet cloud", description="The cloud: finish what devices begin."
+        prog="splitnet cloud",
+        description="The cloud: finish what devices begin.",
+        epilog=EXAMPLE,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     serve = commands.add_parser(

@@ -52,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = console.Parser(
         prog="splitnet edge",
         description="The edge: answer frames on this device and through a worker.",
+        epilog=EXAMPLE,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run = commands.add_parser(

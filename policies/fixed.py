@@ -43,9 +43,10 @@ class Fixed(Policy):
 
     def choose(self, state: DecisionState, options: Sequence[Option]) -> Decision:
         """Return the plan's own option, or the most accurate of the others with the reason."""
-        own = next((option for option in options if option.key == self._plan), None)
-        answer = next((o for o in options if o.kind is OptionKind.ANSWER), None)
-        if answer is not None and own is not None and answer.plan == own.plan:
+        mine = [option for option in options if option.key == self._plan]
+        answer = next((o for o in mine if o.kind is OptionKind.ANSWER), None)
+        own = next((o for o in mine if o.kind is not OptionKind.ANSWER), None)
+        if answer is not None and own is not None:
             return self._decide(answer, state, "the exit's rule of the fixed plan is met", own)
         if own is not None:
             return self._decide(own, state, "fixed", None)

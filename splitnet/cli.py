@@ -41,8 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"splitnet {splitnet.__version__}")
     parser.add_argument("command", metavar="COMMAND", help="one of those above")
-    name = parser.parse_args(arguments).command
-    parser.error(f"unknown command {name}{nearest(name, COMMANDS)}")
+    if arguments and not arguments[0].startswith("-"):
+        parser.error(f"unknown command {arguments[0]}{nearest(arguments[0], COMMANDS)}")
+    parser.parse_args(arguments)
+    return console.EXIT_USAGE
 
 
 def _call(target: str, arguments: Sequence[str]) -> int:

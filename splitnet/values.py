@@ -212,10 +212,11 @@ class Option:
 
     @property
     def key(self) -> str:
-        """Return the name that answers and logs give to this option."""
-        if self.kind is OptionKind.OFFLOAD:
+        """Return the name of the way that this option follows, in plans, answers and logs."""
+        if self.plan.path != DEVICE:
             return self.plan.key
-        return f"{DEVICE}:{self.exit or 'end'}" + ("+exits" if self.plan.exits else "")
+        goal = self.exit if self.kind is OptionKind.LOCAL and self.exit else "end"
+        return f"{DEVICE}:{goal}" + ("+exits" if self.plan.exits else "")
 
 
 class DecisionPoint(Enum):

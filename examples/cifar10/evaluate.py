@@ -20,8 +20,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from splitnet.console import print_table
 from splitnet.errors import ConfigError
 from splitnet.processes import cloud_process, edge_process
@@ -30,6 +28,8 @@ HERE = Path(__file__).parent
 PREPROCESS = "scale=255,mean=0.485:0.456:0.406,std=0.229:0.224:0.225,layout=chw"
 EXACT_PATHS = ("input", "layer1", "layer2", "layer3")
 WHOLE_MODEL = "device:end"
+CALIBRATION_IMAGES = 2400
+"""The first half of the test images calibrates the exit; the other half reports on it."""
 
 
 def main() -> int:
@@ -48,10 +48,10 @@ def main() -> int:
     test = options.data / "cifar10" / "cifar10_test.npz"
     if not (options.keep and bundle.exists()):
         _build(options.data, test, bundle)
-    half = _second_half(test, options.out / "second_half.npz")
+    half = f"{test}[{CALIBRATION_IMAGES}:]"
     exit_id = json.loads((bundle / "advice.json").read_text())["exits"][0]["id"]
-    runs = [(WHOLE_MODEL, test)]
-    runs += [(f"{path}@1", test) for path in (*EXACT_PATHS, "bottleneck")]
+    runs = [(WHOLE_MODEL, str(test))]
+    runs += [(f"{path}@1", str(test)) for path in (*EXACT_PATHS, "bottleneck")]
     runs += [(f"device:{exit_id}", half), ("layer3@1+exits", half)]
     with cloud_process(bundle) as cloud:
         rows = [_run(bundle, cloud.endpoint, plan, file, options.limit) for plan, file in runs]
@@ -67,20 +67,18 @@ def _build(data: Path, test: Path, bundle: Path) -> None:
     command += ["--model", f"{HERE / 'model.py'}:resnet56", "--preprocess", PREPROCESS]
     command += ["--cuts", "layer1,layer2,layer3", "--bottleneck-at", "layer2"]
     command += ["--exit-at", "layer1", "--data", str(data / "cifar10" / "cifar10_train_0.npz")]
-    command += ["--calib", f"{test}[:2400]", "--test", f"{test}[2400:]"]
+    command += [
+        "--calib",
+        f"{test}[:{CALIBRATION_IMAGES}]",
+        "--test",
+        f"{test}[{CALIBRATION_IMAGES}:]",
+    ]
     subprocess.run(command, check=True, env={**os.environ, "SPLITNET_DATA": str(data)})
 
 
-def _second_half(test: Path, file: Path) -> Path:
-    """Write the test images that did not calibrate the exit."""
-    arrays = np.load(test, allow_pickle=False)
-    np.savez(file, x=arrays["x"][2400:], y=arrays["y"][2400:])
-    return file
-
-
-def _run(bundle: Path, endpoint: str, plan: str, source: Path, limit: int | None) -> dict[str, Any]:
+def _run(bundle: Path, endpoint: str, plan: str, source: str, limit: int | None) -> dict[str, Any]:
     """Answer every image of `source` under one fixed plan and return the figures."""
-    options = ["--source", str(source), "--policy", f"fixed:plan={plan}"]
+    options = ["--source", source, "--policy", f"fixed:plan={plan}"]
     options += ["--limit", str(limit)] if limit else []
     started_s = time.monotonic()
     with edge_process(bundle, endpoint, *options) as edge:

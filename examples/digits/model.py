@@ -44,9 +44,18 @@ class Pages(nn.Module):
 def pages(seed: int = 0) -> nn.Module:
     """Return the network, trained on the pages of the training role."""
     torch.manual_seed(seed)
-    network = Pages().to(memory_format=torch.channels_last)  # a third faster on a CPU
+    network = Pages()
+    _arrange(network, torch.channels_last)  # trains a third faster on a CPU
     _train(network, load_data("digits", "training", seed), seed)
-    return network.to(memory_format=torch.contiguous_format).eval()
+    _arrange(network, torch.contiguous_format)
+    return network.eval()
+
+
+def _arrange(network: nn.Module, layout: torch.memory_format) -> None:
+    """Lay out the weights of the convolutions in memory."""
+    for parameter in network.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=layout)
 
 
 def _layer(channels: int, wide: int, stride: int) -> tuple[nn.Module, ...]:
@@ -66,13 +75,13 @@ def _train(network: nn.Module, data: Dataset, seed: int) -> None:
     with progress() as report:
         report.step(f"training the network on {len(x)} pages of digits", EPOCHS)
         for _ in range(EPOCHS):
-            for rows in torch.randperm(len(x), generator=random).split(BATCH):
+            for rows in torch.split(torch.randperm(len(x), generator=random), BATCH):
                 down, right = torch.randint(-1, 2, (2,), generator=random).tolist()
                 shifted = torch.roll(x[rows], (down, right), (2, 3))
                 logits = network(shifted).flatten(0, 1)
                 loss = F.cross_entropy(logits, y[rows].flatten(), label_smoothing=SMOOTHING)
                 optimiser.zero_grad()
-                loss.backward()
+                torch.autograd.backward(loss)
                 optimiser.step()
                 schedule.step()
             report.advance(1, f"loss {loss.item():.3f}")

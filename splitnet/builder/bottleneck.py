@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ from torch.nn import functional as F
 
 from splitnet.builder.training import Schedule, fit
 from splitnet.console import Progress
+
+Tail: TypeAlias = Callable[[Tensor], Tensor]
+"""The frozen network behind the bottleneck."""
 
 TENSOR_NAME = "bottleneck"
 """Name of the tensor that crosses the network on a learned path."""
@@ -106,38 +109,53 @@ def train_bottleneck(
     bottleneck: Bottleneck,
     training: Teacher,
     calibration: Teacher,
-    tail: Callable[[Tensor], Tensor] | None,
+    tail: Tail | None,
     schedule: Schedule,
     progress: Progress,
 ) -> float:
     """Distil `bottleneck` in place, and return its score on calibration data.
 
-    The loss is the error of the restored tensor relative to its variance, plus, if the `tail` can
-    be run in torch, the divergence of the network's answers. The score is the share of answers
-    equal to the teacher's, without a `tail` minus the relative error.
+    It first learns to restore the boundary tensor: the loss is the mean squared error relative to
+    the tensor's variance. If the `tail` can be run in torch, that takes half of the schedule, and
+    the other half adds the divergence of the network's answers, which costs a pass through the
+    rest of the network (BottleFit trains in two stages for the same reason). The score is the
+    share of answers equal to the teacher's, without a `tail` minus the relative error.
     """
     spread = float(np.var(training.features[:CALIBRATION_ROWS])) or 1.0
     answers = torch.from_numpy(training.output)
     held = Teacher(calibration.features[:CALIBRATION_ROWS], calibration.output[:CALIBRATION_ROWS])
+    count = len(training.features)
 
-    def loss(rows: Tensor) -> Tensor:
+    def restored(rows: Tensor) -> tuple[Tensor, Tensor]:
         x = torch.from_numpy(np.ascontiguousarray(training.features[rows.numpy()]))
-        restored = bottleneck(x)
-        error = F.mse_loss(restored, x) / spread
-        return error if tail is None else error + _divergence(tail(restored), answers[rows])
+        y: Tensor = bottleneck(x)
+        return y, F.mse_loss(y, x) / spread
 
     def quality() -> float:
         found = [_quality(bottleneck, held, rows, tail, spread) for rows in _batches(held)]
         return math.fsum(found) / len(held.features)
 
-    return fit(bottleneck, loss, len(training.features), quality, schedule, progress)
+    def restore(schedule: Schedule) -> float:
+        return fit(bottleneck, lambda rows: restored(rows)[1], count, quality, schedule, progress)
+
+    if tail is None:
+        return restore(schedule)
+
+    def loss(rows: Tensor) -> Tensor:
+        y, error = restored(rows)
+        return error + _divergence(tail(y), answers[rows])
+
+    first, second = schedule.halves()
+    if first.epochs:
+        restore(first)
+    return fit(bottleneck, loss, count, quality, second, progress)
 
 
 def _quality(
     bottleneck: Bottleneck,
     teacher: Teacher,
     rows: slice,
-    tail: Callable[[Tensor], Tensor] | None,
+    tail: Tail | None,
     spread: float,
 ) -> float:
     """Return the sum of the scores of some samples."""

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from splitnet.builder.assembly import LEARNED_PATH, LearnedFiles
-from splitnet.builder.bottleneck import Bottleneck, Teacher, train_bottleneck
+from splitnet.builder.bottleneck import Bottleneck, Tail, Teacher, train_bottleneck
 from splitnet.builder.data import Roles
 from splitnet.builder.execution import Execution
 from splitnet.builder.exits import CONFIDENCE, WORK_SHARE, TrainedExit, make_head, train_exit
@@ -26,8 +25,6 @@ from splitnet.bundle import ExitHead
 from splitnet.console import Progress
 from splitnet.errors import ModelError
 from splitnet.runtime.answers import labels
-
-Tail: TypeAlias = Callable[[Tensor], Tensor]
 
 SIGN_ROWS = 64
 """Samples that tell whether a boundary tensor can be negative."""

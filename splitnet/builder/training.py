@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,15 @@ class Schedule:
     batch: int = 32
     peak_rate: float = 5e-3
     seed: int = 0
+
+    def halves(self) -> tuple[Schedule, Schedule]:
+        """Return two schedules that share epochs and time; an odd epoch goes to the second."""
+        half = self.epochs // 2
+        time_s = self.seconds / 2
+        return (
+            replace(self, epochs=half, seconds=time_s),
+            replace(self, epochs=self.epochs - half, seconds=time_s),
+        )
 
 
 def fit(

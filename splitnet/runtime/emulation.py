@@ -104,7 +104,8 @@ class Stretcher:
         usual_s = min(median_low(recent_s), self._usual_s.get((part, codec), inf))
         self._usual_s[part, codec] = usual_s
         factor = self._codec if codec else self._factors.get(part, self._default)
-        self._owed_s += factor * usual_s - elapsed_s
+        if factor > 1:
+            self._owed_s += factor * usual_s - elapsed_s
 
     def settle(self) -> None:
         """Wait for what the emulated device would have needed beyond the time passed."""

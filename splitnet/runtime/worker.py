@@ -52,16 +52,27 @@ class WorkerRuntime:
         return decoded_s - started_s, done_s - decoded_s, ordered
 
     def warm_up(self, batch_sizes: Sequence[int]) -> None:
-        """Run every path at every level, so that no request pays for opening what it needs."""
-        for path in self._contract.paths:
+        """Open what any path needs and run every level, so that no request pays for it.
+
+        Raises
+        ------
+        SplitnetError
+            A file is missing or damaged, or onnxruntime refuses it.
+        """
+        contract = self._contract
+        end = len(contract.segments)
+        for path in contract.paths:
             hop = path.hops[0]
+            for segment in contract.segments[hop.entry :]:
+                self._store.get(segment.graph)
+            if hop.decoder is not None:
+                self._store.get(hop.decoder)
+            dims = (1,) * len(dynamic_names(hop.tensors))
             for number, level in enumerate(path.levels):
                 payload = encode_tensors(level.codecs[0], _zeros(hop.tensors))
-                dims = (1,) * len(dynamic_names(hop.tensors))
                 item = BatchItem(path.id, number, payload, dims)
                 for size in batch_sizes:
-                    stop = len(self._contract.segments)
-                    self.run(RunBatch(0, 0, hop.entry, stop, (item,) * size))
+                    self.run(RunBatch(0, 0, hop.entry, end, (item,) * size))
 
     def _enter(self, items: Sequence[BatchItem], failed: Failures) -> Samples:
         """Return the tensors at the entry boundary: codecs item by item, decoders in batches."""

@@ -13,6 +13,8 @@ import pytest
 from splitnet.processes import cloud_process, edge_process
 from tests.end_to_end.conftest import PATIENCE_S, SAMPLES, Run, command, frames_of
 
+LIVE = ("--rate", "100", "--deadline-ms", "200")
+
 
 @pytest.mark.parametrize("plan", ["input@0", "c1@0", "c2@0"])
 def test_every_exact_path_answers_like_the_whole_model(
@@ -39,18 +41,15 @@ def test_an_answer_says_what_ran_where(sample_directory: Path, edge: Run) -> Non
 
 
 def test_a_live_source_is_answered_by_the_deadline(sample_directory: Path, edge: Run) -> None:
-    options = ("--rate", "100", "--deadline-ms", "200", "--policy", "fixed:plan=c1@1+exits")
     with cloud_process(sample_directory) as cloud:
-        done = edge(cloud.endpoint, *options)
+        done = edge(cloud.endpoint, *LIVE, "--policy", "fixed:plan=c1@1+exits")
     assert done.code == 0
     assert frames_of(done.answers) == list(range(SAMPLES))
     assert done.summary["late"] == 0
 
 
 def test_without_a_worker_live_requests_are_answered_on_the_device(edge: Run) -> None:
-    done = edge(
-        "tcp://127.0.0.1:9", "--rate", "100", "--deadline-ms", "200", "--policy", "fixed:plan=c1@1"
-    )
+    done = edge("tcp://127.0.0.1:9", *LIVE, "--policy", "fixed:plan=c1@1")
     assert done.code == 0
     assert frames_of(done.answers) == list(range(SAMPLES))
     assert "cloud" not in done.summary["answered_by"]
@@ -63,7 +62,7 @@ def test_without_a_worker_deferred_requests_wait_until_they_expire(edge: Run) ->
     )
     assert done.code == 0
     assert frames_of(done.answers) == [0, 1, 2]
-    assert done.summary["accuracy"] == 1.0  # the whole network ran on the device
+    assert "cloud" not in done.summary["answered_by"]
 
 
 def test_a_slow_device_is_emulated(edge: Run) -> None:
@@ -96,8 +95,7 @@ def test_a_worker_killed_under_way_costs_no_answer(sample_directory: Path, sampl
 def test_live_requests_survive_a_killed_worker_in_time(
     sample_directory: Path, samples: Path
 ) -> None:
-    options = ("--source", str(samples), "--repeat", "3", "--policy", "fixed:plan=c1@0")
-    options += ("--rate", "100", "--deadline-ms", "200")
+    options = ("--source", str(samples), "--repeat", "3", "--policy", "fixed:plan=c1@0", *LIVE)
     with cloud_process(sample_directory) as cloud:
         with edge_process(sample_directory, cloud.endpoint, *options) as edge:
             answers = []
@@ -154,8 +152,7 @@ def test_sigterm_drains_the_edge(sample_directory: Path, samples: Path) -> None:
 def test_sigterm_drains_the_cloud_and_the_edge_goes_on_alone(
     sample_directory: Path, samples: Path
 ) -> None:
-    options = ("--source", str(samples), "--repeat", "3", "--policy", "fixed:plan=c1@0")
-    options += ("--rate", "100", "--deadline-ms", "200")
+    options = ("--source", str(samples), "--repeat", "3", "--policy", "fixed:plan=c1@0", *LIVE)
     with cloud_process(sample_directory) as cloud:
         with edge_process(sample_directory, cloud.endpoint, *options) as edge:
             answers = []
@@ -168,16 +165,20 @@ def test_sigterm_drains_the_cloud_and_the_edge_goes_on_alone(
     assert edge.summary["late"] == 0
 
 
-def test_a_second_signal_ends_an_edge_that_waits(sample_directory: Path, samples: Path) -> None:
-    arguments = ("--bundle", sample_directory, "--connect", "tcp://127.0.0.1:9")
-    arguments += ("--source", samples, "--policy", "fixed:plan=c1@0", "--expiry-s", "600")
-    process = subprocess.Popen(
-        command("edge", "run", *arguments),
+def start(bundle: Path, samples: Path, *options: str) -> subprocess.Popen[str]:
+    """Start an edge process without a worker."""
+    usual = ("--bundle", bundle, "--connect", "tcp://127.0.0.1:9", "--source", samples)
+    return subprocess.Popen(
+        command("edge", "run", *usual, *options),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    with process:
+
+
+def test_a_second_signal_ends_an_edge_that_waits(sample_directory: Path, samples: Path) -> None:
+    options = ("--policy", "fixed:plan=c1@0", "--expiry-s", "600")
+    with start(sample_directory, samples, *options) as process:
         assert process.stderr is not None
         assert "nobody listens" in process.stderr.readline()
         process.send_signal(signal.SIGINT)
@@ -188,15 +189,8 @@ def test_a_second_signal_ends_an_edge_that_waits(sample_directory: Path, samples
 
 
 def test_a_reader_that_leaves_ends_the_edge_quietly(sample_directory: Path, samples: Path) -> None:
-    arguments = ("--bundle", sample_directory, "--connect", "tcp://127.0.0.1:9")
-    arguments += ("--source", samples, "--policy", "fixed:plan=device:end", "--repeat", "1000")
-    process = subprocess.Popen(
-        command("edge", "run", *arguments),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    with process:
+    options = ("--policy", "fixed:plan=device:end", "--repeat", "1000")
+    with start(sample_directory, samples, *options) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         json.loads(process.stdout.readline())

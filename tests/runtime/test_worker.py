@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from splitnet.bundle import Bundle
-from splitnet.errors import WireCode
+from splitnet.errors import BundleError, WireCode
 from splitnet.machines.agent_io import Encode, Encoded, Prepare, RunSegments
 from splitnet.machines.worker_io import BatchItem, ItemResult, RunBatch
 from splitnet.runtime.answers import labels
@@ -125,6 +126,12 @@ def test_a_batch_of_nothing_but_bad_items(worker: WorkerRuntime) -> None:
     assert [result.code for result in results] == [WireCode.CORRUPT] * 2
 
 
-def test_warm_up_opens_everything(files: Path, bundle: Bundle) -> None:
-    worker = WorkerRuntime(files, bundle)
-    worker.warm_up((1, 4))
+def test_warm_up_opens_everything_and_refuses_what_is_damaged(
+    files: Path, bundle: Bundle, tmp_path: Path
+) -> None:
+    WorkerRuntime(files, bundle).warm_up((1, 4))
+    for name in ("segment-2.onnx", "decoder-bottleneck.onnx"):
+        copy = shutil.copytree(files, tmp_path / name)
+        (copy / name).write_bytes(b"damaged")
+        with pytest.raises(BundleError, match=f"{name} is damaged"):
+            WorkerRuntime(copy, bundle).warm_up((1,))
