@@ -81,8 +81,8 @@ class CloudWorker:
                     self._draining = True
                     self._handle(WorkerDrain())
                 self._wait()
-                self._take_result()
                 self._take_messages()
+                self._take_results()
             self._send_the_rest()
         finally:
             self._executor.close()
@@ -112,9 +112,9 @@ class CloudWorker:
             else:
                 self._handle(PeerMessage(peer, message))
 
-    def _take_result(self) -> None:
-        done = self._executor.take()
-        if done is not None:
+    def _take_results(self) -> None:
+        """Take what has ended; a short batch that follows has ended already, so look again."""
+        while (done := self._executor.take()) is not None:
             self._handle(self._batch_done(done))
 
     def _batch_done(self, done: Done[BatchOutcome]) -> BatchDone:
@@ -149,7 +149,7 @@ class CloudWorker:
         elif isinstance(action, RunBatch):
             self._batch = action
             work = partial(self._runtimes[action.handle].run, action)
-            self._executor.submit(action.batch, work)
+            self._executor.submit(action.batch, work, action.expected_s)
         elif isinstance(action, WorkerReport):
             level = logging.WARNING if action.warning else logging.INFO
             log.log(level, "%s %s", action.event, action.detail)

@@ -193,15 +193,14 @@ class EdgeAgent:
             self._handle(Tick(late_s=now_s - max(wakeup_s, began_s)))
 
     def _take_results(self) -> None:
-        done = self._executor.take()
-        if done is None:
-            return
-        if done.error is None:
-            self._handle(StageDone(done.job, done.duration_s, done.value))
-            return
-        if not isinstance(done.error, SplitnetError):
-            log.error("stage job=%d failed", done.job, exc_info=done.error)
-        self._handle(StageFailed(done.job, _one_line(done.error)))
+        """Take what has ended; a short stage that follows has ended already, so look again."""
+        while (done := self._executor.take()) is not None:
+            if done.error is None:
+                self._handle(StageDone(done.job, done.duration_s, done.value))
+                continue
+            if not isinstance(done.error, SplitnetError):
+                log.error("stage job=%d failed", done.job, exc_info=done.error)
+            self._handle(StageFailed(done.job, _one_line(done.error)))
 
     def _take_messages(self) -> None:
         dealer = self._dealer
@@ -231,7 +230,7 @@ class EdgeAgent:
             if isinstance(action.stage, Prepare):
                 self._runtime.start(action.request, self._frames[action.frame].load)
             work = partial(self._runtime.run, action.request, action.stage)
-            self._executor.submit(action.job, work)
+            self._executor.submit(action.job, work, action.expected_s)
         elif isinstance(action, Send):
             self._send(action)
         elif isinstance(action, Deliver):

@@ -19,13 +19,12 @@ def predict_latency_s(option: Option, telemetry: Telemetry) -> float:
     Source: Neurosurgeon (Kang et al., ASPLOS 2017), section 5, with the worker's queue and its
     slowdown added as in LoADPart (Liu et al., ICDCS 2022).
     """
-    if option.kind is not OptionKind.OFFLOAD:
-        return option.device_s
-    if not telemetry.connected:
-        return inf
-    goodput_bps = telemetry.goodput_bps or ASSUMED_GOODPUT_BPS
-    rtt_s = ASSUMED_RTT_S if telemetry.rtt_s is None else telemetry.rtt_s
-    crossing_s = rtt_s + 8 * (option.uplink_bytes + option.downlink_bytes) / goodput_bps
-    cloud_s = telemetry.cloud_wait_s + option.cloud_s * telemetry.cloud_slowdown
-    remote_s = option.device_s + crossing_s + cloud_s
-    return option.exit_share * option.exit_device_s + (1 - option.exit_share) * remote_s
+    full_s = option.device_s
+    if option.kind is OptionKind.OFFLOAD:
+        if not telemetry.connected:
+            return inf
+        goodput_bps = telemetry.goodput_bps or ASSUMED_GOODPUT_BPS
+        rtt_s = ASSUMED_RTT_S if telemetry.rtt_s is None else telemetry.rtt_s
+        full_s += rtt_s + 8 * (option.uplink_bytes + option.downlink_bytes) / goodput_bps
+        full_s += telemetry.cloud_wait_s + option.cloud_s * telemetry.cloud_slowdown
+    return option.exit_share * option.exit_device_s + (1 - option.exit_share) * full_s

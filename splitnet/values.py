@@ -184,7 +184,8 @@ class Option:
     Attributes
     ----------
     plan
-        The plan that this option follows (``LOCAL``: its path is ``device``; ``ANSWER``: the plan so far).
+        The plan that this option follows (``LOCAL``: its path is ``device``; ``ANSWER``: the plan
+        so far).
     exit
         The exit that answers (``ANSWER``, ``LOCAL``); ``None`` is the end of the network.
     accuracy
@@ -197,6 +198,8 @@ class Option:
         Expected share of requests that an exit of the plan's rule answers on the way.
     exit_device_s
         Expected device time of such a request.
+    key
+        Name of the way that this option follows, in plans, answers and logs.
     """
 
     kind: OptionKind
@@ -209,14 +212,14 @@ class Option:
     downlink_bytes: int = 0
     exit_share: float = 0.0
     exit_device_s: float = 0.0
+    key: str = field(init=False)
 
-    @property
-    def key(self) -> str:
-        """Return the name of the way that this option follows, in plans, answers and logs."""
-        if self.plan.path != DEVICE:
-            return self.plan.key
-        goal = self.exit if self.kind is OptionKind.LOCAL and self.exit else "end"
-        return f"{DEVICE}:{goal}" + ("+exits" if self.plan.exits else "")
+    def __post_init__(self) -> None:
+        key = self.plan.key
+        if self.plan.path == DEVICE:
+            goal = self.exit if self.kind is OptionKind.LOCAL and self.exit else "end"
+            key = f"{DEVICE}:{goal}" + ("+exits" if self.plan.exits else "")
+        object.__setattr__(self, "key", key)
 
 
 class DecisionPoint(Enum):
@@ -291,5 +294,3 @@ class Outcome:
     predicted_s: float
     uplink_bytes: int
     late: bool
-
-

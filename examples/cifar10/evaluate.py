@@ -52,7 +52,7 @@ def main() -> int:
     exit_id = json.loads((bundle / "advice.json").read_text())["exits"][0]["id"]
     runs = [(WHOLE_MODEL, str(test))]
     runs += [(f"{path}@1", str(test)) for path in (*EXACT_PATHS, "bottleneck")]
-    runs += [(f"device:{exit_id}", half), ("layer3@1+exits", half)]
+    runs += [("bottleneck@1", half), (f"device:{exit_id}", half), ("layer3@1+exits", half)]
     with cloud_process(bundle) as cloud:
         rows = [_run(bundle, cloud.endpoint, plan, file, options.limit) for plan, file in runs]
     _show(rows)

@@ -151,8 +151,8 @@ def _verify(arguments: argparse.Namespace) -> int:
         emit_json({"ok": found.ok, "checks": checks})
     else:
         print_table(
-            f"{arguments.bundle}: errors as shares of the largest output",
-            ("comparison", "samples", "largest error", "limit", "changed labels", ""),
+            "largest errors, as shares of the largest output, and changed labels",
+            ("comparison", "samples", "error", "limit", "changed", ""),
             [
                 (
                     check["what"],

@@ -102,7 +102,7 @@ def read_golden(file: Path) -> Golden:
         It is not such a file.
     """
     try:
-        with np.load(file, allow_pickle=False) as arrays:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             content = {name: arrays[name] for name in arrays.files}
         exits, paths = {}, {}
         for name in content:
@@ -113,7 +113,7 @@ def read_golden(file: Path) -> Golden:
                 path, _, level = owner.rpartition("@")
                 paths[path, int(level)] = _read_path(content, name.removesuffix("/output"))
         return Golden(content["input"], content["reference"], exits, paths)
-    except (OSError, ValueError, LookupError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, LookupError, zipfile.BadZipFile) as error:
         raise BundleError(f"{file} holds no golden vectors ({error}); build it again") from error
 
 

@@ -143,10 +143,10 @@ def _path_rows(path: dict[str, Any]) -> list[tuple[object, ...]]:
             path["path"],
             path["kind"],
             path["boundary"],
-            f"{level['level']} ({level['name']})",
+            f"{level['level']} {level['name']}",
             f"{level['accuracy']:.2%}",
             f"{level['bytes']:.0f}",
-            path["hash"][:12],
+            path["hash"][:8],
         )
         for level in path["levels"]
     ]

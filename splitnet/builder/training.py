@@ -73,14 +73,14 @@ def fit(
         module.train()
         total, seen = 0.0, 0
         for rows in torch.split(torch.randperm(count, generator=shuffle), schedule.batch):
-            done = max(step / steps, (time.monotonic() - began_s) / schedule.seconds)
+            done = _done(step / steps, (time.monotonic() - began_s) / schedule.seconds)
             if done >= 1:
                 break
             for group in optimiser.param_groups:
                 group["lr"] = schedule.peak_rate * _rate(done)
             value = loss(rows)
             optimiser.zero_grad()
-            value.backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(value)
             optimiser.step()
             step, seen, total = step + 1, seen + len(rows), total + value.item() * len(rows)
         module.eval()
@@ -109,6 +109,15 @@ def torch_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _done(steps: float, time_: float) -> float:
+    """Return how much of a training is behind, from the shares of its steps and of its time.
+
+    Time only counts when it will run out first, which shows after a while: until then, and with
+    enough time throughout, the learning rates do not depend on a clock.
+    """
+    return max(steps, time_) if time_ > WARM_UP_SHARE else steps
 
 
 def _rate(done: float) -> float:

@@ -98,7 +98,7 @@ def verify_bundle(
     golden = read_golden(bundle_file(directory, bundle.advice.golden.file))
     _check_complete(bundle, golden)
     execution = Execution(directory, bundle.contract, threads)
-    checks = [*_exact_checks(execution, golden.input, golden.reference, "golden input")]
+    checks = [*_exact_checks(execution, golden.input, golden.reference, "golden")]
     progress.step("comparing with the golden vectors", len(golden.paths))
     checks += _golden_checks(execution, bundle, golden, progress)
     if data is not None:
@@ -120,14 +120,15 @@ def _exact_checks(
     """Compare whole graph, chained segments and exact paths at level 0 with each other."""
     whole = execution.run(execution.contract.whole, [inputs])[0]
     if reference is not None:
-        yield _compare(f"whole.onnx, original model, {source}", whole, reference, EXACT_LIMIT, True)
+        yield _compare(f"whole = original ({source})", whole, reference, EXACT_LIMIT, True)
     boundaries = execution.boundaries([inputs])
-    yield _compare(f"segments, whole.onnx, {source}", boundaries[-1][0], whole, EXACT_LIMIT, True)
+    chained = boundaries[-1][0]
+    yield _compare(f"segments = whole ({source})", chained, whole, EXACT_LIMIT, True)
     for path in execution.contract.paths:
         if path.kind == "exact":
             payloads = execution.encode(path.id, 0, execution.crossing(path.id, boundaries))
             output = execution.finish(path.id, execution.decode(path.id, 0, payloads))
-            what = f"{plan_key(path.id, 0)}, whole.onnx, {source}"
+            what = f"{plan_key(path.id, 0)} = whole ({source})"
             yield _compare(what, output, whole, EXACT_LIMIT, True)
 
 
@@ -137,17 +138,17 @@ def _golden_checks(
     boundaries = execution.boundaries([golden.input])
     for head in bundle.advice.exits:
         output = execution.run(head.graph, boundaries[head.boundary])[0]
-        yield _compare(f"exit {head.id}, golden", output, golden.exits[head.id], EXACT_LIMIT, True)
+        yield _compare(f"exit {head.id} (golden)", output, golden.exits[head.id], EXACT_LIMIT, True)
     for (path, level), expected in golden.paths.items():
         key = plan_key(path, level)
         yield _payload_check(execution, path, level, expected)
         received = execution.decode(path, level, expected.payloads)
         output = execution.finish(path, received)
-        yield _compare(f"{key} from golden payloads", output, expected.output, EXACT_LIMIT, True)
+        yield _compare(f"{key} from golden payload", output, expected.output, EXACT_LIMIT, True)
         payloads = execution.encode(path, level, execution.crossing(path, boundaries))
         output = execution.finish(path, execution.decode(path, level, payloads))
         limit = QUANTISED_LIMIT if level else EXACT_LIMIT
-        yield _compare(f"{key} from golden inputs", output, expected.output, limit, not level)
+        yield _compare(f"{key} from golden input", output, expected.output, limit, not level)
         progress.advance(1, key)
 
 
@@ -155,7 +156,7 @@ def _payload_check(execution: Execution, path: str, level: int, expected: Golden
     """Check that the codec makes the very same tensors of the golden payloads."""
     found = [hash_tensors(execution.decode(path, level, [p])) for p in expected.payloads]
     wrong = sum(a != b for a, b in zip(found, expected.decoded, strict=True))
-    what = f"{plan_key(path, level)}: decoded golden payloads, bit for bit"
+    what = f"{plan_key(path, level)} payload decoded"
     return Check(what, len(found), float(wrong), 0.0)
 
 
@@ -165,7 +166,7 @@ def _data_checks(execution: Execution, data: Dataset, progress: Progress) -> lis
     found: dict[str, Check] = {}
     for rows in batches(len(data)):
         (inputs,) = inputs_of(execution.contract, data, rows)
-        for check in _exact_checks(execution, inputs, None, data.source):
+        for check in _exact_checks(execution, inputs, None, "data"):
             found[check.what] = _joined(found.get(check.what), check)
         progress.advance(len(rows))
     return list(found.values())

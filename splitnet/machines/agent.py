@@ -126,7 +126,7 @@ class AgentMachine:
     @property
     def first_answer_s(self) -> float:
         """95th percentile of the shortest way from a frame to a local answer."""
-        return self._times.p95_s(*self._book.fallback(NOT_PREPARED))
+        return self._book.fallback_s(NOT_PREPARED)
 
     @property
     def idle(self) -> bool:
@@ -298,7 +298,8 @@ class AgentMachine:
 
     def _start(self, request: Request, stage: Stage) -> None:
         self._last_job += 1
-        self._job = RunStage(self._last_job, request.id, request.frame, stage)
+        expected_s = self._times.p50_s(stage)
+        self._job = RunStage(self._last_job, request.id, request.frame, stage, expected_s)
         self._out.append(self._job)
 
     # --- admission and decisions ----------------------------------------------------------------

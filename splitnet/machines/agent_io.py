@@ -163,13 +163,14 @@ class Send:
 class RunStage:
     """Run a stage of a request on the device's executor, which is free.
 
-    The frame is the one that the request was made of.
+    The frame is the one that the request was made of; the stage usually takes `expected_s`.
     """
 
     job: int
     request: int
     frame: int
     stage: Stage
+    expected_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,12 +39,12 @@ class Work:
 
 
 class Batcher:
-    """The worker's queue with the service time that it has learned."""
+    """The worker's queue, and `service_s`, the time of one item that it has learned."""
 
     def __init__(self, max_batch: int) -> None:
         self._max_batch = max_batch
         self._queue: list[Work] = []
-        self._service_s = 0.0
+        self.service_s = 0.0
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -77,10 +77,10 @@ class Batcher:
     def learn(self, batch_s: float, items: int) -> None:
         """Take the time of a batch."""
         sample_s = batch_s / max(items, 1)
-        if self._service_s == 0.0:
-            self._service_s = sample_s
-        self._service_s += SERVICE_GAIN * (sample_s - self._service_s)
+        if self.service_s == 0.0:
+            self.service_s = sample_s
+        self.service_s += SERVICE_GAIN * (sample_s - self.service_s)
 
     def wait_s(self, running: int) -> float:
         """Return how long a request arriving now would wait, with `running` items under way."""
-        return (len(self._queue) + running) * self._service_s
+        return (len(self._queue) + running) * self.service_s

@@ -7,7 +7,7 @@ often for those that did not leave there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -45,6 +45,14 @@ class Expected:
     exit_share: float
 
 
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """The ways on from a boundary: to the cloud, and on the device with their cautious times."""
+
+    offload: tuple[Option, ...]
+    local: tuple[tuple[float, tuple[Option, ...]], ...]
+
+
 class OptionBook:
     """Lists the options of a request at any point of its way."""
 
@@ -54,6 +62,10 @@ class OptionBook:
         self._times = times
         self._cloud = _cloud_profile(bundle)
         self._expected: dict[tuple[Plan, Known], Expected] = {}
+        self._priced: dict[tuple[int, Known], Ways] = {}
+        self._fallback_s: dict[int, float] = {}
+        self._cloud_s: dict[tuple[str, int], float] = {}
+        self._priced_version = -1
         self.exits: dict[str, ExitHead] = {
             head.id: head for head in sorted(bundle.advice.exits, key=lambda head: head.boundary)
         }
@@ -68,22 +80,22 @@ class OptionBook:
     def keys(self) -> list[str]:
         """Return the name of every option that a policy may be told to follow."""
         offload = [plan.key for plan in self._offload_plans]
-        return offload + [option.key for option in self._local(NOT_PREPARED, (), None)]
+        local = [option.key for _, options in self._local(NOT_PREPARED, ()) for option in options]
+        return offload + local
 
     def cut(self, path: str) -> int:
         """Return the boundary at which the device stops on `path`."""
         return self._cut[path]
 
-    def remaining_s(self, stages: Sequence[Stage]) -> float:
-        """Return the expected device time of `stages`."""
-        return self._times.p50_s(*stages)
-
     def cloud_run_s(self, path: str, level: int) -> float:
         """Return the worker's time for one request of `path` according to the build's profile."""
-        entry = self._contract.path(path).hops[0].entry
-        keys = [decode_stage(path, level)]
-        keys += [segment_stage(index) for index in range(entry, self.end)]
-        return sum(self._cloud.stages[key].p50_s for key in keys if key in self._cloud.stages)
+        if (path, level) not in self._cloud_s:
+            entry = self._contract.path(path).hops[0].entry
+            keys = [decode_stage(path, level)]
+            keys += [segment_stage(index) for index in range(entry, self.end)]
+            stages = self._cloud.stages
+            self._cloud_s[path, level] = sum(stages[key].p50_s for key in keys if key in stages)
+        return self._cloud_s[path, level]
 
     def options(
         self,
@@ -93,24 +105,48 @@ class OptionBook:
     ) -> list[Option]:
         """Return what can be done with `request` now (``None``: a frame at admission).
 
-        `may_offload` says for which plans the connection can be used. The shortest way to a local
-        answer is always among the options.
+        `may_offload` says for which plans the connection can be used. A local way is offered if
+        time allows; the shortest one in any case, unless an exit has answered already.
         """
         boundary = NOT_PREPARED if request is None else request.boundary
         known = () if request is None else self._known(request)
-        options = [
-            self._offload(plan, boundary, known)
-            for plan in self._offload_plans
-            if may_offload(plan)
-        ]
-        local = self._local(boundary, known, remaining_s)
+        ways = self._ways(boundary, known)
+        options = [option for option in ways.offload if may_offload(option.plan)]
         answer = None if request is None else self._answer(request, known, bool(options))
-        return ([answer] if answer else []) + options + local
+        if answer is not None:
+            options.insert(0, answer)
+        offered = bool(known)
+        for p95_s, local in ways.local:
+            if not offered or remaining_s is None or p95_s <= remaining_s:
+                options += local
+                offered = True
+        return options
 
     def fallback(self, boundary: int) -> tuple[Stage, ...]:
         """Return the shortest way from `boundary` to a local answer: the first exit or the end."""
-        first = next(iter(self.exits), None)
-        return self._way(boundary, first)
+        return self._way(boundary, next(iter(self.exits), None))
+
+    def fallback_s(self, boundary: int) -> float:
+        """Return the 95th percentile of the time that `fallback` takes."""
+        self._forget_old_prices()
+        if boundary not in self._fallback_s:
+            self._fallback_s[boundary] = self._times.p95_s(*self.fallback(boundary))
+        return self._fallback_s[boundary]
+
+    def _ways(self, boundary: int, known: Known) -> Ways:
+        """Return the ways from `boundary`, priced anew only when a stage's time has changed."""
+        self._forget_old_prices()
+        if (boundary, known) not in self._priced:
+            offload = tuple(self._offload(plan, boundary, known) for plan in self._offload_plans)
+            local = tuple(self._local(boundary, known))
+            self._priced[boundary, known] = Ways(offload, local)
+        return self._priced[boundary, known]
+
+    def _forget_old_prices(self) -> None:
+        if self._priced_version != self._times.version:
+            self._priced_version = self._times.version
+            self._priced.clear()
+            self._fallback_s.clear()
 
     def _known(self, request: Request) -> Known:
         return tuple(
@@ -145,28 +181,39 @@ class OptionBook:
             device_s=0.0,
         )
 
-    def _local(self, boundary: int, known: Known, remaining_s: float | None) -> list[Option]:
-        """Go on to a later exit or to the end, as far as time allows.
-
-        The shortest way is offered even if it is late, unless an exit has answered already.
-        """
+    def _local(self, boundary: int, known: Known) -> Iterator[tuple[float, tuple[Option, ...]]]:
+        """Yield the 95th percentile and the options of each local way, the shortest first."""
         done = {exit_id for exit_id, _ in known}
-        options: list[Option] = []
         for exit_id in [*(e for e in self.exits if e not in done), None]:
             way = self._way(boundary, exit_id)
-            in_time = remaining_s is None or self._times.p95_s(*way) <= remaining_s
-            if in_time or not (options or known):
-                options += self._ending_at(exit_id, self._times.p50_s(*way), known)
-        return options
+            device_s = self._times.p50_s(*way)
+            if exit_id is None:
+                options = [
+                    self._to_the_end(plan, boundary, known, device_s) for plan in self._local_plans
+                ]
+            else:
+                accuracy = self._exit_score(exit_id, known)
+                plan = Plan(DEVICE, 0)
+                options = [Option(OptionKind.LOCAL, plan, exit_id, accuracy, device_s)]
+            yield self._times.p95_s(*way), tuple(options)
 
-    def _ending_at(self, exit_id: str | None, device_s: float, known: Known) -> list[Option]:
-        if exit_id is not None:
-            accuracy = self._exit_score(exit_id, known)
-            return [Option(OptionKind.LOCAL, Plan(DEVICE, 0), exit_id, accuracy, device_s)]
-        return [
-            Option(OptionKind.LOCAL, plan, None, self._statistics(plan, known).accuracy, device_s)
-            for plan in self._local_plans
-        ]
+    def _to_the_end(self, plan: Plan, boundary: int, known: Known, device_s: float) -> Option:
+        expected = self._statistics(plan, known)
+        return Option(
+            kind=OptionKind.LOCAL,
+            plan=plan,
+            exit=None,
+            accuracy=expected.accuracy,
+            device_s=device_s,
+            exit_share=expected.exit_share,
+            exit_device_s=self._first_exit_s(plan, boundary, known),
+        )
+
+    def _first_exit_s(self, plan: Plan, boundary: int, known: Known) -> float:
+        """Return the device time to the next exit of the plan's rule, 0 if there is none."""
+        done = {exit_id for exit_id, _ in known}
+        tried = next((step.exit for step in plan.exits if step.exit not in done), None)
+        return self._times.p50_s(*self._way(boundary, tried)) if tried is not None else 0.0
 
     def _offload(self, plan: Plan, boundary: int, known: Known) -> Option:
         cut = self._cut[plan.path]
@@ -174,9 +221,7 @@ class OptionBook:
         if max(boundary, 0) < cut:
             stages.append(RunSegments(max(boundary, 0), cut))
         done = {exit_id for exit_id, _ in known}
-        tried = [s.exit for s in plan.exits if s.exit not in done]
-        first_exit_s = self._times.p50_s(*self._way(boundary, tried[0])) if tried else 0.0
-        stages += [RunExit(exit_id) for exit_id in tried]
+        stages += [RunExit(step.exit) for step in plan.exits if step.exit not in done]
         stages.append(Encode(plan.path, plan.level))
         expected = self._statistics(plan, known)
         return Option(
@@ -189,7 +234,7 @@ class OptionBook:
             uplink_bytes=expected.uplink_bytes,
             downlink_bytes=self._reply_bytes,
             exit_share=expected.exit_share,
-            exit_device_s=first_exit_s,
+            exit_device_s=self._first_exit_s(plan, boundary, known),
         )
 
     def _statistics(self, plan: Plan, known: Known) -> Expected:
@@ -202,7 +247,8 @@ class OptionBook:
         rows = self._rows(known)
         if plan.path == DEVICE:
             reference = Plan(self._reference, 0, plan.exits)
-            return Expected(self._table.plan_statistics(reference, rows).accuracy, 0, 0.0)
+            mean = self._table.plan_statistics(reference, rows)
+            return Expected(mean.accuracy, 0, mean.exit_share)
         mean = self._table.plan_statistics(plan, rows)
         sent_share = 1.0 - mean.exit_share
         sent_bytes = mean.bytes / sent_share if sent_share else mean.bytes

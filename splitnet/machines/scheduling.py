@@ -74,7 +74,7 @@ class DeviceSchedule:
                 boundary = 0
             elif isinstance(stage, RunSegments):
                 boundary = stage.stop
-            promises.append(Promise(0, due_s, self._times.p95_s(*self._book.fallback(boundary))))
+            promises.append(Promise(0, due_s, self._book.fallback_s(boundary)))
         return slack_s(promises, now_s + self._times.p95_s(stage)) >= 0
 
     def rescue(
@@ -97,7 +97,7 @@ class DeviceSchedule:
 
     def _promises(self, requests: Iterable[Request]) -> list[Promise]:
         return [
-            Promise(r.id, r.due_s, self._times.p95_s(*self._book.fallback(r.boundary)))
+            Promise(r.id, r.due_s, self._book.fallback_s(r.boundary))
             for r in requests
             if not r.results
         ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
+from functools import cache
 
 from splitnet.machines.agent_io import Encode, Prepare, RunExit, RunSegments, Stage
 from splitnet.values import (
@@ -17,16 +18,21 @@ from splitnet.values import (
 WINDOW = 32
 """Durations kept for each stage; enough for a 95th percentile that follows a throttling device."""
 
-FRESH = 8
-"""Durations after which the profile of the warm-up is no longer consulted."""
+REFRESH = 8
+"""An estimate is renewed after so many durations; before the first time, the warm-up's holds."""
 
 
 class StageTimes:
-    """Median and 95th percentile of every stage, and of sequences of stages."""
+    """Median and 95th percentile of every stage, and of sequences of stages.
+
+    `version` changes whenever an estimate does.
+    """
 
     def __init__(self, profile: Profile) -> None:
         self._times = dict(profile.stages)
         self._window: dict[str, deque[float]] = {}
+        self._count: Counter[str] = Counter()
+        self.version = 0
 
     def get(self, stage: str) -> StageTime:
         """Return the current estimate; a stage that was never measured costs nothing."""
@@ -43,7 +49,9 @@ class StageTimes:
     def _observe(self, key: str, duration_s: float) -> None:
         window = self._window.setdefault(key, deque(maxlen=WINDOW))
         window.append(duration_s)
-        if len(window) >= FRESH:
+        self._count[key] += 1
+        if self._count[key] % REFRESH == 0:
+            self.version += 1
             ordered = sorted(window)
             self._times[key] = StageTime(
                 p50_s=ordered[len(ordered) // 2], p95_s=ordered[(95 * len(ordered)) // 100]
@@ -61,6 +69,7 @@ class StageTimes:
 _UNKNOWN = StageTime(0.0, 0.0)
 
 
+@cache
 def stage_keys(stage: Stage) -> tuple[str, ...]:
     """Return the profile keys that a stage consists of."""
     if isinstance(stage, RunSegments):

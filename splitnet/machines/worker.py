@@ -376,7 +376,8 @@ class WorkerMachine:
         handle, entry, stop = batch[0].group
         items = tuple(work.item for work in batch)
         self.counters["batches"] += 1
-        self._out.append(RunBatch(self._last_batch, handle, entry, stop, items))
+        expected_s = self._batcher.service_s * len(batch)
+        self._out.append(RunBatch(self._last_batch, handle, entry, stop, items, expected_s))
 
     def _on_batch_done(self, event: BatchDone, now_s: float) -> None:
         if self._running is None or self._running[0] != event.batch:

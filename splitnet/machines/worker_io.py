@@ -96,7 +96,8 @@ class SendTo:
 class RunBatch:
     """Decode the items, run segments `entry` to `stop - 1` of contract `handle` on all of them.
 
-    The executor is free; the result comes back as `BatchDone`.
+    The executor is free; the result comes back as `BatchDone`, usually after `expected_s` (0 if
+    nothing is known).
     """
 
     batch: int
@@ -104,6 +105,7 @@ class RunBatch:
     entry: int
     stop: int
     items: tuple[BatchItem, ...]
+    expected_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,9 @@ MAX_FRAMES = 4
 
 def receive(socket: zmq.Socket[bytes]) -> list[bytes] | None:
     """Return the next message of a socket, ``None`` if there is none; never wait."""
-    try:
-        frames = [socket.recv(zmq.NOBLOCK)]
-    except zmq.Again:
+    if not int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
         return None
+    frames = [socket.recv(zmq.NOBLOCK)]
     while socket.getsockopt(zmq.RCVMORE):
         frame = socket.recv(zmq.NOBLOCK)
         if len(frames) < MAX_FRAMES:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -13,7 +13,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from splitnet.builder.build import BuildConfig, build
 from splitnet.builder.model import SourceModel, load_model
+from splitnet.builder.training import torch_threads
+from splitnet.console import Silent
 
 NETWORKS = Path(__file__).with_name("networks.py")
 
@@ -27,6 +30,34 @@ def import_file(path: Path) -> Any:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Train in one thread; several wait for each other when the machine is busy."""
+    with torch_threads(1):
+        yield
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> BuildConfig:
+    """A build that has run: of `networks.py:stages`, for easy images of three classes."""
+    folder = tmp_path_factory.mktemp("built")
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 150)
+    x = rng.integers(0, 80, (150, 16, 16, 3), np.uint8)
+    x[np.arange(150), :, :, y] += 120  # a class is a colour
+    np.savez(folder / "data.npz", x=x, y=y)
+    config = BuildConfig(
+        f"{NETWORKS}:stages",
+        str(folder / "data.npz"),
+        folder / "bundle",
+        cuts=("stage1", "stage2"),
+        epochs=2,
+        train_seconds=20,
+    )
+    build(config, Silent())
+    return config
 
 
 @pytest.fixture(scope="session")

@@ -79,6 +79,21 @@ class Sizes(nn.Module):
         return logits
 
 
+class Stages(nn.Module):
+    """Two stages and a classifier that tells the strongest colour of an image in [0, 1]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stage1 = nn.Sequential(nn.Conv2d(3, 8, 3, 1, 1), nn.ReLU())
+        self.stage2 = nn.Sequential(nn.Conv2d(8, 12, 3, 2, 1), nn.ReLU())
+        self.head = nn.Linear(12, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (N, 3)."""
+        logits: Tensor = self.head(self.stage2(self.stage1(x)).mean((2, 3)))
+        return logits
+
+
 def _seeded(kind: type[nn.Module]) -> nn.Module:
     torch.manual_seed(0)
     network = kind()
@@ -107,6 +122,18 @@ def shared() -> nn.Module:
 def sizes() -> nn.Module:
     """Return a seeded `Sizes`."""
     return _seeded(Sizes)
+
+
+def stages() -> nn.Module:
+    """Return a `Stages` whose weights were written by hand: each colour has its own channels."""
+    network = _seeded(Stages)
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, 0.0, 0.01)
+    for stage in ("stage1", "stage2"):
+        weight = network.get_submodule(stage).get_parameter("0.weight")
+        weight.data[:3, :3, 1, 1] = torch.eye(3)
+    network.get_submodule("head").get_parameter("weight").data[:, :3] = 20 * torch.eye(3)
+    return network
 
 
 def no_module() -> str:

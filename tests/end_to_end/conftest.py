@@ -21,6 +21,9 @@ from splitnet.runtime.sessions import Graph
 PATIENCE_S = 30.0
 SAMPLES = 60
 
+LIVE = ("--rate", "60", "--deadline-ms", "300", "--queue", "60", "--max-inflight", "60")
+"""A live source whose frames may all wait: none is dropped, however busy this machine is."""
+
 
 @dataclass(frozen=True)
 class Ended:

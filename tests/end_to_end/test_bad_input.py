@@ -15,7 +15,7 @@ from PIL import Image
 from splitnet.bundle import Contract
 from splitnet.processes import cloud_process
 from splitnet.runtime.directory import open_bundle
-from tests.end_to_end.conftest import SAMPLES, Run, frames_of
+from tests.end_to_end.conftest import LIVE, SAMPLES, Run, frames_of
 
 USAGE, FAILED = 2, 1
 
@@ -150,9 +150,8 @@ def test_a_worker_of_another_bundle_is_named_and_answers_are_local(
     contract = Contract.from_json(json.loads((copy / "contract.json").read_text()))
     advice = json.loads((copy / "advice.json").read_text())
     (copy / "advice.json").write_text(json.dumps(advice | {"contract_sha256": contract.sha256}))
-    options = ("--policy", "fixed:plan=c1@0", "--rate", "100", "--deadline-ms", "200")
     with cloud_process(copy) as cloud:
-        done = edge(cloud.endpoint, *options)
+        done = edge(cloud.endpoint, "--policy", "fixed:plan=c1@0", *LIVE)
     assert done.code == 0
     assert "no path in common" in done.stderr
     assert frames_of(done.answers) == list(range(SAMPLES))

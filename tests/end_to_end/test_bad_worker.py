@@ -33,12 +33,12 @@ from splitnet.wire import (
     decode,
     encode,
 )
-from tests.end_to_end.conftest import SAMPLES, Run, frames_of
+from tests.end_to_end.conftest import LIVE, SAMPLES, Run, frames_of
 
 Frames: TypeAlias = "list[bytes | bytearray | memoryview]"
 Answer: TypeAlias = Callable[[Message], list[Frames]]
 
-LIVE = ("--rate", "100", "--deadline-ms", "200", "--policy", "fixed:plan=c1@0")
+FIXED = ("--policy", "fixed:plan=c1@0")
 
 
 @contextmanager
@@ -150,7 +150,7 @@ def test_a_worker_that_cannot_be_understood_is_reported_and_not_needed(
     edge: Run, answer: Answer, message: str
 ) -> None:
     with fake_worker(answer) as endpoint:
-        done = edge(endpoint, *LIVE)
+        done = edge(endpoint, *LIVE, *FIXED)
     assert done.code == 0
     assert message in done.stderr
     assert frames_of(done.answers) == list(range(SAMPLES))
@@ -160,7 +160,7 @@ def test_a_worker_that_cannot_be_understood_is_reported_and_not_needed(
 
 def test_a_worker_that_takes_requests_and_never_answers(edge: Run) -> None:
     with fake_worker(polite(lambda request: [])) as endpoint:
-        done = edge(endpoint, *LIVE)
+        done = edge(endpoint, *LIVE, *FIXED)
     assert done.code == 0
     assert frames_of(done.answers) == list(range(SAMPLES))
     assert "cloud" not in done.summary["answered_by"]
@@ -171,7 +171,7 @@ def test_replies_to_nobody_and_twice_are_counted_and_dropped(edge: Run) -> None:
     payload = np.arange(10, dtype=np.float32).tobytes()
     answers = polite(lambda r: [reply(r, payload), reply(r, payload), reply(r + 10_000, payload)])
     with fake_worker(answers) as endpoint:
-        done = edge(endpoint, "--policy", "fixed:plan=c1@0")
+        done = edge(endpoint, *FIXED)
     assert done.code == 0
     assert frames_of(done.answers) == list(range(SAMPLES))
     assert {tuple(answer["labels"]) for answer in done.answers} == {(9,)}
@@ -181,7 +181,7 @@ def test_replies_to_nobody_and_twice_are_counted_and_dropped(edge: Run) -> None:
 def test_a_damaged_reply_is_answered_locally(edge: Run) -> None:
     payload = np.arange(10, dtype=np.float32).tobytes()
     with fake_worker(polite(lambda r: [reply(r, payload, damaged=True)])) as endpoint:
-        done = edge(endpoint, *LIVE)
+        done = edge(endpoint, *LIVE, *FIXED)
     assert frames_of(done.answers) == list(range(SAMPLES))
     assert "cloud" not in done.summary["answered_by"]
     assert done.summary["counters"]["damaged_replies"] > 0
@@ -192,7 +192,7 @@ def test_a_damaged_reply_is_answered_locally(edge: Run) -> None:
 )
 def test_a_reply_that_is_no_answer_fails_its_frame_and_says_so(edge: Run, payload: bytes) -> None:
     with fake_worker(polite(lambda r: [reply(r, payload)])) as endpoint:
-        done = edge(endpoint, "--policy", "fixed:plan=c1@0", "--limit", "3")
+        done = edge(endpoint, *FIXED, "--limit", "3")
     assert done.code == 1
     assert frames_of(done.answers) == [0, 1, 2]
     assert done.summary["failed"] == 3
@@ -254,7 +254,7 @@ def end(opened: socket.socket) -> None:
         opened.shutdown(socket.SHUT_RDWR)
 
 
-@pytest.mark.parametrize("options", [(), LIVE[:4]], ids=["deferred", "live"])
+@pytest.mark.parametrize("options", [(), LIVE], ids=["deferred", "live"])
 def test_connections_cut_in_the_middle_of_a_message_lose_and_double_nothing(
     edge: Run, sample_directory: Path, sample_bundle: Bundle, options: tuple[str, ...]
 ) -> None:
@@ -263,7 +263,7 @@ def test_connections_cut_in_the_middle_of_a_message_lose_and_double_nothing(
     cuts = [5, 70, 400, 500 + payload // 2, 300 + 3 * payload]
     with cloud_process(sample_directory) as cloud:
         with Proxy(int(cloud.endpoint.rpartition(":")[2]), cuts) as proxy:
-            done = edge(proxy.endpoint, "--policy", "fixed:plan=c1@0", "--repeat", "4", *options)
+            done = edge(proxy.endpoint, *FIXED, "--repeat", "4", *options)
     assert cuts == []
     assert done.code == 0
     assert frames_of(done.answers) == list(range(4 * SAMPLES))

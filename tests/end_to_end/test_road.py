@@ -11,9 +11,7 @@ from pathlib import Path
 import pytest
 
 from splitnet.processes import cloud_process, edge_process
-from tests.end_to_end.conftest import PATIENCE_S, SAMPLES, Run, command, frames_of
-
-LIVE = ("--rate", "100", "--deadline-ms", "200")
+from tests.end_to_end.conftest import LIVE, PATIENCE_S, SAMPLES, Run, command, frames_of
 
 
 @pytest.mark.parametrize("plan", ["input@0", "c1@0", "c2@0"])

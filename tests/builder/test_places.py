@@ -1,0 +1,70 @@
+"""Where exit and bottleneck stand."""
+
+from __future__ import annotations
+
+import pytest
+
+from splitnet.builder.boundaries import Choice
+from splitnet.builder.cuts import Cut
+from splitnet.builder.places import choose_places
+from splitnet.errors import PartitionError
+from splitnet.values import TensorSpec
+
+
+def _cut(name: str, percent: int, *dims: int | str, dtype: str = "float32") -> Cut:
+    spec = TensorSpec(name, dtype, ("N", *dims))
+    return Cut(f"{name}:relu:0", name, spec, 4, percent, 100 - percent, module=name)
+
+
+CUTS = (
+    _cut("early", 10, 8, 16, 16),
+    _cut("third", 36, 8, 16, 16),
+    _cut("half", 55, 16, 8, 8),
+    _cut("flat", 51, 64),
+    _cut("tokens", 95, 64),
+    _cut("steps", 60, "T", 64),
+    _cut("words", 70, 8, dtype="int64"),
+)
+
+
+def _choices(*names: str) -> list[Choice]:
+    return [Choice(cut, cut.module, "") for cut in CUTS if cut.module in names]
+
+
+def test_automatic_places() -> None:
+    found = choose_places(_choices("early", "third", "half", "flat"), CUTS, "auto", "auto")
+    assert (found.exit, found.bottleneck) == (2, 3)
+    assert found.notes[0] == "exit at third, chosen automatically: 36% of the work is done there"
+    assert found.notes[1].startswith("bottleneck at half, chosen automatically: 55%")
+
+
+def test_named_places() -> None:
+    found = choose_places(_choices("early", "third", "flat"), CUTS, "flat", "early:relu:0")
+    assert (found.exit, found.bottleneck) == (3, 1)
+    assert "as asked for" in found.notes[0]
+
+
+def test_none() -> None:
+    found = choose_places(_choices("third"), CUTS, "none", "none")
+    assert (found.exit, found.bottleneck) == (None, None)
+    assert found.notes == ("no exit, as asked for", "no bottleneck, as asked for")
+
+
+def test_nothing_fits() -> None:
+    found = choose_places(_choices("tokens"), CUTS, "auto", "auto")  # late, and not an image
+    assert (found.exit, found.bottleneck) == (None, None)
+    assert found.notes[0] == "no exit: no boundary is fit for one"
+
+
+@pytest.mark.parametrize(
+    ("exit_at", "bottleneck_at", "message"),
+    [
+        ("auto", "flat", r"no bottleneck can stand at 'flat': .*\(N, C, H, W\)"),
+        ("steps", "auto", "no exit can stand at 'steps': .*dynamic"),
+        ("words", "auto", "no exit can stand at 'words': .*int64"),
+        ("thrid", "auto", "third"),
+    ],
+)
+def test_places_that_do_not_suit(exit_at: str, bottleneck_at: str, message: str) -> None:
+    with pytest.raises(PartitionError, match=message):
+        choose_places(_choices(*(c.module for c in CUTS)), CUTS, exit_at, bottleneck_at)
