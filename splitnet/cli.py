@@ -40,11 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         epilog=EXAMPLE,
     )
     parser.add_argument("--version", action="version", version=f"splitnet {splitnet.__version__}")
-    parser.add_argument("command", metavar="COMMAND", help="one of those above")
     if arguments and not arguments[0].startswith("-"):
         parser.error(f"unknown command {arguments[0]}{nearest(arguments[0], COMMANDS)}")
     parser.parse_args(arguments)
-    return console.EXIT_USAGE
+    parser.error("a COMMAND is missing")
 
 
 def _call(target: str, arguments: Sequence[str]) -> int:

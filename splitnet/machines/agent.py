@@ -34,7 +34,6 @@ from splitnet.machines.agent_io import (
     RunSegments,
     RunStage,
     Send,
-    Stage,
     StageDone,
     StageFailed,
     Tick,
@@ -46,6 +45,7 @@ from splitnet.machines.options import OptionBook
 from splitnet.machines.request import NOT_PREPARED, Request
 from splitnet.machines.scheduling import DeviceSchedule
 from splitnet.machines.stage_times import StageTimes, stage_keys
+from splitnet.machines.uplink import Uplink
 from splitnet.policies.base import Policy
 from splitnet.values import (
     DecisionPoint,
@@ -53,7 +53,7 @@ from splitnet.values import (
     Profile,
     Telemetry,
 )
-from splitnet.wire import Bye, Cancel, CancelAck, Error, Pong, Reply, checksum, size
+from splitnet.wire import Bye, CancelAck, Error, Message, Pong, Reply, checksum, size
 
 MAX_ATTEMPTS = 5
 """A deferred request goes to a path at most this often before the path is given up for it."""
@@ -101,9 +101,9 @@ class AgentMachine:
         self, bundle: Bundle, profile: Profile, policy: Policy, config: AgentConfig
     ) -> None:
         self._config = config
-        self._times = StageTimes(profile)
-        self._book = OptionBook(bundle, self._times)
-        self._schedule = DeviceSchedule(self._book, self._times, config.rescue_margin_s)
+        times = StageTimes(profile)
+        self._book = OptionBook(bundle, times)
+        self._schedule = DeviceSchedule(self._book, times, config.rescue_margin_s)
         paths = bundle.contract.paths
         self._path_number = {path.id: number for number, path in enumerate(paths)}
         self._entry = {path.id: path.hops[0].entry for path in paths}
@@ -112,9 +112,7 @@ class AgentMachine:
         self._decider = Decider(self._book, policy, self._link, self._path_number)
         self._frames: deque[FrameArrived] = deque()
         self._requests: dict[int, Request] = {}
-        self._job: RunStage | None = None
         self._last_request = 0
-        self._last_job = 0
         self._draining = False
         self._finished = False
         self._out: list[AgentAction] = []
@@ -131,7 +129,7 @@ class AgentMachine:
     @property
     def idle(self) -> bool:
         """Whether nothing waits and nothing is under way."""
-        return not (self._frames or self._requests or self._job)
+        return not (self._frames or self._requests or self._schedule.busy)
 
     @property
     def wants_frame(self) -> bool:
@@ -152,7 +150,7 @@ class AgentMachine:
         times = [self._link.wakeup_s]
         times += [r.due_s for r in requests if r.results]
         times += [r.retry_s for r in requests if r.retry_s is not None and self._link.ready]
-        if self._job is None:
+        if not self._schedule.busy:
             times.append(self._schedule.rescue_at_s(requests))
         return min(times)
 
@@ -219,24 +217,24 @@ class AgentMachine:
 
     # --- device ---------------------------------------------------------------------------------
 
-    def _end_job(self, job: int) -> tuple[Stage, Request] | None:
-        """Free the device; return the stage that ended and its request if it is still open."""
-        if self._job is None or self._job.job != job:
+    def _end_job(
+        self, job: int, duration_s: float | None = None
+    ) -> tuple[RunStage, Request] | None:
+        """Free the device; return the job that ended and its request if it is still open."""
+        ended = self._schedule.end(job, duration_s)
+        if ended is None:
             return None
-        ended, self._job = self._job, None
         request = self._requests.get(ended.request)
         if request is None:
             self._out.append(Release(ended.request))
             return None
-        return ended.stage, request
+        return ended, request
 
     def _on_stage_done(self, event: StageDone, now_s: float) -> None:
-        if self._job is not None and self._job.job == event.job:
-            self._times.observe(self._job.stage, event.duration_s)
-        ended = self._end_job(event.job)
+        ended = self._end_job(event.job, event.duration_s)
         if ended is None:
             return
-        stage, request = ended
+        stage, request = ended[0].stage, ended[1]
         name = "+".join(stage_keys(stage))
         request.stages_s[name] = request.stages_s.get(name, 0.0) + event.duration_s
         if isinstance(stage, Prepare):
@@ -274,7 +272,7 @@ class AgentMachine:
 
     def _use_device(self, now_s: float) -> None:
         """Start a stage if the device is free: begun requests first, then a new frame."""
-        if self._job is not None:
+        if self._schedule.busy:
             return
         requests = self._requests.values()
         blocked = False
@@ -282,25 +280,19 @@ class AgentMachine:
             stage = self._schedule.next_stage(request)
             if stage is not None:
                 if self._schedule.fits(stage, request, request.due_s, requests, now_s):
-                    self._start(request, stage)
+                    self._out.append(self._schedule.start(request, stage))
                     return
                 blocked = True
         admitted = self._admit(now_s)
         if admitted is not None:
-            self._start(admitted, Prepare())
+            self._out.append(self._schedule.start(admitted, Prepare()))
             return
         blocked = blocked or (bool(self._frames) and not self._full)
         rescue = self._schedule.rescue(requests, now_s, at_once=blocked)
         if rescue is not None:
             request = self._requests[rescue[0]]
             request.timer_late_s = max(request.timer_late_s, self._timer_late_s)
-            self._start(request, rescue[1])
-
-    def _start(self, request: Request, stage: Stage) -> None:
-        self._last_job += 1
-        expected_s = self._times.p50_s(stage)
-        self._job = RunStage(self._last_job, request.id, request.frame, stage, expected_s)
-        self._out.append(self._job)
+            self._out.append(self._schedule.start(request, rescue[1]))
 
     # --- admission and decisions ----------------------------------------------------------------
 
@@ -345,8 +337,9 @@ class AgentMachine:
     # --- cloud ----------------------------------------------------------------------------------
 
     def _send_ready(self, now_s: float) -> None:
-        """Send what is encoded, in order of admission, as far as the credit goes."""
-        if not self._link.ready:
+        """Send what is encoded, in order of admission, as far as credit and window go."""
+        uplink = self._link.uplink
+        if uplink is None:
             return
         for request in list(self._requests.values()):
             if request.retry_s is not None and now_s >= request.retry_s:
@@ -356,15 +349,17 @@ class AgentMachine:
             assert request.encoded is not None
             path = request.decision.option.plan.path
             nbytes = len(request.encoded.payload)
-            usable = self._link.serves(self._path_number[path]) and self._link.takes(nbytes)
-            if not usable:
+            if not (uplink.serves(self._path_number[path]) and uplink.takes(nbytes)):
                 self._refuse_path(request, now_s)
-            elif not self._link.has_credit(nbytes):
+            elif not uplink.has_credit(nbytes):
                 self.counters["waits_for_credit"] += not request.starved
                 request.starved = True
-                return
+                break
             else:
-                self._send(request, now_s)
+                self._queue(request, uplink, now_s)
+        for message in self._decider.pump(uplink, now_s):
+            self._requests[message.request].header_bytes += size(message) - len(message.payload)
+            self._out.append(Send(message))
 
     def _ready_to_send(self, request: Request) -> bool:
         plan = request.decision.option.plan
@@ -375,8 +370,8 @@ class AgentMachine:
             and request.retry_s is None
         )
 
-    def _send(self, request: Request, now_s: float) -> None:
-        """Send the payload; if it had to wait for credit, ask the policy once more before."""
+    def _queue(self, request: Request, uplink: Uplink, now_s: float) -> None:
+        """Queue the payload; if it had to wait for credit, ask the policy once more before."""
         if request.starved:
             request.starved = False
             self._choose(DecisionPoint.CREDIT, request, now_s)
@@ -385,20 +380,17 @@ class AgentMachine:
         assert request.encoded is not None
         plan = request.decision.option.plan
         payload = request.encoded.payload
-        messages = self._link.infer(
+        uplink.put(
+            self._path_number[plan.path],
+            payload,
             request=request.id,
-            path=self._path_number[plan.path],
             level=plan.level,
             stop=self._book.end,
             request_class=request.request_class,
             budget_us=self._decider.budget_us(request, len(payload), now_s),
-            payload=payload,
             dims=request.encoded.dims,
-            now_s=now_s,
         )
         request.sent = True
-        request.header_bytes += sum(map(size, messages)) - len(payload)
-        self._out += [Send(message) for message in messages]
 
     def _on_message(self, event: Received, now_s: float) -> None:
         message = event.message
@@ -444,15 +436,22 @@ class AgentMachine:
         """Send a deferred request again later; a live one goes on without this path."""
         request.attempts += 1
         if request.deadline_s is None and request.attempts < MAX_ATTEMPTS:
+            self._withdraw(request)
             request.sent = False
             request.retry_s = now_s + max(after_s, RETRY_S * 2**request.attempts)
         else:
             self._refuse_path(request, now_s)
 
     def _refuse_path(self, request: Request, now_s: float) -> None:
+        self._withdraw(request)
         request.sent = False
         request.refused.add(request.decision.option.plan.path)
         self._choose(DecisionPoint.REFUSAL, request, now_s)
+
+    def _withdraw(self, request: Request) -> list[Message]:
+        """Send no more of a request; return what tells the worker so."""
+        uplink = self._link.uplink
+        return uplink.cancel(request.id) if request.sent and uplink is not None else []
 
     def _recall_unsent(self, now_s: float) -> None:
         """Without a session nothing is under way: live requests are decided anew."""
@@ -492,9 +491,10 @@ class AgentMachine:
         by = answer.provenance.answered_by
         self.counters["failed_requests" if error else f"answered_{by}"] += 1
         self.counters["late_answers"] += is_late(answer)
-        if request.sent and by != "cloud":
-            self._out.append(Send(Cancel(request.id)))
+        cancel = self._withdraw(request)
+        if by != "cloud":
+            self._out += map(Send, cancel)
         self._out.append(answer)
-        if self._job is None or self._job.request != request.id:
+        if not self._schedule.works_on(request):
             self._out.append(Release(request.id))
         self._decider.policy.observe(outcome(answer, request))

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import inf
 
-from splitnet.machines.link import Link, elapsed_s
+from splitnet.machines.link import Link
 from splitnet.machines.options import OptionBook
 from splitnet.machines.request import Request
+from splitnet.machines.uplink import Uplink, elapsed_s
 from splitnet.policies.base import Policy
 from splitnet.policies.estimators import CloudEstimator, LinkEstimator
 from splitnet.values import Decision, DecisionPoint, DecisionState, Plan, Telemetry
-from splitnet.wire import Pong, Reply
+from splitnet.wire import Chunk, Infer, Pong, Reply
 
 MAX_BUDGET_US = (1 << 32) - 1
 """The largest budget that the wire carries (71 minutes)."""
@@ -66,8 +67,8 @@ class Decider:
         def usable(plan: Plan) -> bool:
             if plan.path in refused:
                 return False
-            if self._link.ready:
-                return self._link.serves(self._path_number[plan.path])
+            if self._link.uplink is not None:
+                return self._link.uplink.serves(self._path_number[plan.path])
             return remaining_s is None
 
         return usable
@@ -80,6 +81,11 @@ class Decider:
         estimate = self._link_estimate
         crossing_s = (estimate.rtt_s or 0.0) + 8 * nbytes / (estimate.goodput_bps or inf)
         return min(max(1, int(1e6 * (remaining_s - crossing_s))), MAX_BUDGET_US)
+
+    def pump(self, uplink: Uplink, now_s: float) -> list[Infer | Chunk]:
+        """Return the chunks that may leave now, given what is known of the link."""
+        estimate = self._link_estimate
+        return uplink.pump(estimate.rtt_s or 0.0, estimate.goodput_bps, now_s)
 
     def on_pong(self, pong: Pong, now_s: float) -> None:
         """Learn the round trip time and the worker's queue from a pong."""

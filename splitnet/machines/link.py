@@ -11,28 +11,21 @@ from dataclasses import dataclass
 from enum import Enum
 
 from splitnet.machines.agent_io import AgentAction, CloseLink, OpenLink, Report, Send
-from splitnet.values import RequestClass
+from splitnet.machines.uplink import Uplink, stamp
 from splitnet.wire import (
     PROTOCOL_VERSION,
     Bye,
-    Chunk,
     Credit,
     Error,
     Hello,
-    Infer,
-    InferFlag,
     Message,
-    Payload,
     Ping,
+    ProgressAck,
     Welcome,
-    checksum,
 )
 
 MISSED_HEARTBEATS = 3
 """Intervals of silence after which a side is given up (docs/wire.md, heartbeat)."""
-
-STAMP_MODULUS = 1 << 32
-"""Stamps are microseconds modulo 2**32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +38,8 @@ class LinkConfig:
         Name of this device in the hello.
     max_reply_bytes
         Replies above this are refused by the worker.
-    chunk_bytes
-        Payload bytes of one message.
+    max_chunk_bytes
+        Payload bytes of one message at most; on a slow link they are fewer.
     reconnect_min_s, reconnect_max_s
         First and longest pause between tries; it doubles in between, shortened by up to half at
         random so that a fleet does not come back in step.
@@ -56,7 +49,7 @@ class LinkConfig:
 
     device: str = "device"
     max_reply_bytes: int = 1 << 20
-    chunk_bytes: int = 8192
+    max_chunk_bytes: int = 256 << 10
     reconnect_min_s: float = 0.1
     reconnect_max_s: float = 5.0
     handshake_s: float = 2.0
@@ -73,24 +66,20 @@ class LinkState(Enum):
     CLOSED = "closed"
 
 
-def stamp(now_s: float) -> int:
-    """Return the time as the wire carries it."""
-    return int(now_s * 1e6) % STAMP_MODULUS
-
-
-def elapsed_s(now_s: float, echoed: int) -> float:
-    """Return the time since `echoed` was stamped."""
-    return ((stamp(now_s) - echoed) % STAMP_MODULUS) / 1e6
-
-
 class Link:
     """One worker as the agent sees it; every method returns the actions to take."""
 
     def __init__(self, path_hashes: tuple[bytes, ...], config: LinkConfig) -> None:
-        self._hashes = path_hashes
         self._config = config
         self._random = random.Random(config.seed)
         self._pause_s = config.reconnect_min_s
+        self._hello = Hello(
+            versions=(PROTOCOL_VERSION,),
+            paths=path_hashes,
+            tables=(),
+            max_reply_bytes=config.max_reply_bytes,
+            device=config.device,
+        )
         self._forget_session()
         self.state = LinkState.DOWN
         self.epoch: int | None = None
@@ -98,12 +87,7 @@ class Link:
         self.connects = 0
 
     def _forget_session(self) -> None:
-        self._session = 0
-        self._handles: tuple[tuple[int, int] | None, ...] = ()
-        self._granted = (0, 0)
-        self._used = (0, 0)
-        self._max_request_bytes = 0
-        self._chunk_bytes = self._config.chunk_bytes
+        self.uplink: Uplink | None = None
         self._heartbeat_s = self._config.handshake_s
         self._heard_s = 0.0
         self._ping = 0
@@ -112,8 +96,8 @@ class Link:
 
     @property
     def ready(self) -> bool:
-        """Whether requests can be sent, credit permitting."""
-        return self.state is LinkState.READY
+        """Whether there is a session; then there is an `uplink` too."""
+        return self.uplink is not None
 
     def on_tick(self, now_s: float) -> list[AgentAction]:
         """Open, ping or give up, whatever is due."""
@@ -127,9 +111,15 @@ class Link:
             return self.fail(f"no answer to {self.state.value} in time", now_s)
         if now_s >= self._heard_s + MISSED_HEARTBEATS * self._heartbeat_s:
             return self.fail(f"silent for {now_s - self._heard_s:.1f} s", now_s)
+        return [self._send_ping(now_s)]
+
+    def _send_ping(self, now_s: float) -> Send:
+        assert self.uplink is not None
         self._ping += 1
         self.wakeup_s = now_s + self._heartbeat_s
-        return [Send(Ping(self._ping, stamp(now_s)))]
+        ping = Ping(self._ping, stamp(now_s))
+        self.uplink.sent(ping, now_s)
+        return Send(ping)
 
     def on_up(self, now_s: float) -> list[AgentAction]:
         """Greet the worker: the connection stands."""
@@ -137,14 +127,7 @@ class Link:
             return []
         self.state = LinkState.GREETING
         self.wakeup_s = now_s + self._config.handshake_s
-        hello = Hello(
-            versions=(PROTOCOL_VERSION,),
-            paths=self._hashes,
-            tables=(),
-            max_reply_bytes=self._config.max_reply_bytes,
-            device=self._config.device,
-        )
-        return [Send(hello)]
+        return [Send(self._hello)]
 
     def fail(self, reason: str, now_s: float, *, patient: bool = False) -> list[AgentAction]:
         """Close, and try again after a pause; the longest one at once if `patient`."""
@@ -176,21 +159,20 @@ class Link:
         """Take a message that concerns the connection itself."""
         if isinstance(message, Welcome):
             return self._welcome(message, now_s)
-        if isinstance(message, Credit):
-            self._granted = (
-                max(self._granted[0], message.requests),
-                max(self._granted[1], message.bytes),
-            )
-        elif isinstance(message, Error):
+        if isinstance(message, Error):
             return self.fail(f"{message.code.name.lower()}: {message.detail}", now_s, patient=True)
-        elif isinstance(message, Bye):
+        if isinstance(message, Bye):
             return self.fail(f"worker said bye: {message.detail}", now_s)
+        if self.uplink is not None and isinstance(message, Credit):
+            self.uplink.on_credit(message)
+        if self.uplink is not None and isinstance(message, ProgressAck):
+            self.uplink.on_ack(message, now_s)
         return []
 
     def _welcome(self, message: Welcome, now_s: float) -> list[AgentAction]:
         if self.state is not LinkState.GREETING:
             return self.fail("a welcome that nobody asked for", now_s)
-        if len(message.handles) != len(self._hashes):
+        if len(message.handles) != len(self._hello.paths):
             return self.fail("the welcome does not answer the hello", now_s, patient=True)
         if not any(message.handles):
             return self.fail(
@@ -201,85 +183,12 @@ class Link:
         self.connects += 1
         self.state = LinkState.READY
         self._pause_s = self._config.reconnect_min_s
-        self._session = message.session
-        self._handles = message.handles
-        self._granted = (message.credit_requests, message.credit_bytes)
-        self._max_request_bytes = message.max_request_bytes
-        self._chunk_bytes = max(1, min(self._config.chunk_bytes, message.max_chunk_bytes))
+        self.uplink = Uplink(message, self._config.max_chunk_bytes)
+        self.uplink.sent(self._hello, now_s)
         self._heartbeat_s = message.heartbeat_ms / 1000
-        self._ping += 1
-        self.wakeup_s = now_s + self._heartbeat_s
-        served = sum(handle is not None for handle in self._handles)
-        detail = f"session={self._session} paths={served}/{len(self._handles)}"
+        served = sum(handle is not None for handle in message.handles)
+        detail = f"session={message.session} paths={served}/{len(message.handles)}"
         return [
             Report("link-up", detail + (" worker=restarted" if restarted else "")),
-            Send(Ping(self._ping, stamp(now_s))),
+            self._send_ping(now_s),
         ]
-
-    # --- requests -------------------------------------------------------------------------------
-
-    def serves(self, path: int) -> bool:
-        """Whether the worker accepts path number `path` of the hello."""
-        return self.ready and self._handles[path] is not None
-
-    def has_credit(self, nbytes: int) -> bool:
-        """Whether a request of `nbytes` may be sent now."""
-        return (
-            self.ready
-            and self._used[0] < self._granted[0]
-            and self._used[1] + nbytes <= self._granted[1]
-        )
-
-    def takes(self, nbytes: int) -> bool:
-        """Whether the worker takes requests of this size at all."""
-        return nbytes <= self._max_request_bytes
-
-    def infer(
-        self,
-        *,
-        request: int,
-        path: int,
-        level: int,
-        stop: int,
-        request_class: RequestClass,
-        budget_us: int,
-        payload: Payload,
-        dims: tuple[int, ...],
-        now_s: float,
-    ) -> list[Message]:
-        """Return the messages of a request and spend its credit (see `has_credit`)."""
-        handle = self._handles[path]
-        assert handle is not None
-        self._used = (self._used[0] + 1, self._used[1] + len(payload))
-        size = self._chunk_bytes
-        parts = [payload[at : at + size] for at in range(0, len(payload), size)] or [payload]
-        infer = Infer(
-            session=self._session,
-            request=request,
-            contract=handle[0],
-            path=handle[1],
-            level=level,
-            stop=stop,
-            request_class=request_class,
-            budget_us=budget_us,
-            stamp=stamp(now_s),
-            stream=0,
-            state=0,
-            refinements=1,
-            dims=dims,
-            flags=int(InferFlag.MORE_CHUNKS) if len(parts) > 1 else 0,
-            checksum=checksum(parts[0]),
-            payload=parts[0],
-        )
-        chunks = [
-            Chunk(
-                request=request,
-                refinement=0,
-                index=index,
-                last=index == len(parts) - 1,
-                checksum=checksum(part),
-                payload=part,
-            )
-            for index, part in enumerate(parts[1:], start=1)
-        ]
-        return [infer, *chunks]

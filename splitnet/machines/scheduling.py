@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from splitnet.machines.agent_io import Encode, Prepare, RunExit, RunSegments, Stage
+from splitnet.machines.agent_io import Encode, Prepare, RunExit, RunSegments, RunStage, Stage
 from splitnet.machines.options import OptionBook
 from splitnet.machines.promises import Promise, most_urgent, slack_s
 from splitnet.machines.request import NOT_PREPARED, Request
@@ -17,12 +17,40 @@ from splitnet.values import OptionKind
 
 
 class DeviceSchedule:
-    """Answers what to run and whether it may start now."""
+    """Knows the stage under way, and answers what to run next and whether it may start now."""
 
     def __init__(self, book: OptionBook, times: StageTimes, rescue_margin_s: float) -> None:
         self._book = book
         self._times = times
         self._margin_s = rescue_margin_s
+        self._job: RunStage | None = None
+        self._last_job = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether a stage is under way."""
+        return self._job is not None
+
+    def works_on(self, request: Request) -> bool:
+        """Whether the stage under way is one of `request`."""
+        return self._job is not None and self._job.request == request.id
+
+    def start(self, request: Request, stage: Stage) -> RunStage:
+        """Occupy the device with a stage of `request`."""
+        assert self._job is None
+        self._last_job += 1
+        expected_s = self._times.p50_s(stage)
+        self._job = RunStage(self._last_job, request.id, request.frame, stage, expected_s)
+        return self._job
+
+    def end(self, job: int, duration_s: float | None) -> RunStage | None:
+        """Free the device and learn how long the stage took; ``None`` if `job` is not under way."""
+        if self._job is None or self._job.job != job:
+            return None
+        ended, self._job = self._job, None
+        if duration_s is not None:
+            self._times.observe(ended.stage, duration_s)
+        return ended
 
     def next_stage(self, request: Request) -> Stage | None:
         """Return the next stage on the way chosen, ``None`` if nothing is left for the device."""

@@ -3,8 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
 
-from splitnet.wire import Chunk, Credit, Infer, InferFlag, Payload, checksum, join
+from splitnet.wire import (
+    Chunk,
+    Credit,
+    Infer,
+    InferFlag,
+    Payload,
+    ProgressAck,
+    checksum,
+    join,
+)
+
+ACK_BYTES, ACK_S = 8192, 0.02
+"""Bytes received are acknowledged in such steps, or after so long (docs/wire.md, ProgressAck)."""
 
 
 @dataclass(slots=True)
@@ -30,6 +43,10 @@ class Session:
         What is over and done with; the next grant is this plus the window.
     open_requests
         Requests that were accepted and not answered yet.
+    heard_bytes, acked_bytes
+        Bytes of all messages received on this connection, and the count last told to the agent.
+    ack_due_s
+        When the next count is due at the latest, infinite if there is nothing new.
     """
 
     id: int
@@ -45,6 +62,26 @@ class Session:
     released_bytes: int = 0
     assembling: dict[int, Assembly] = field(default_factory=dict)
     open_requests: dict[int, int] = field(default_factory=dict)
+    heard_bytes: int = 0
+    acked_bytes: int = 0
+    ack_due_s: float = inf
+
+    def hear(self, nbytes: int, now_s: float) -> None:
+        """Count a message of `nbytes`, head included."""
+        self.heard_s = now_s
+        self.heard_bytes += nbytes
+        if self.heard_bytes - self.acked_bytes >= ACK_BYTES:
+            self.ack_due_s = now_s
+        else:
+            self.ack_due_s = min(self.ack_due_s, now_s + ACK_S)
+
+    def acknowledge(self, now_s: float) -> ProgressAck | None:
+        """Return the count of bytes received if it is due."""
+        if now_s < self.ack_due_s:
+            return None
+        self.ack_due_s = inf
+        self.acked_bytes = self.heard_bytes
+        return ProgressAck(self.heard_bytes)
 
     def begin(self, infer: Infer, known: bool) -> bool:
         """Take chunk 0 of a request, not `known` so far; return whether the credit covers it."""

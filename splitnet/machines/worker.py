@@ -43,6 +43,7 @@ from splitnet.wire import (
     Reply,
     Welcome,
     checksum,
+    size,
 )
 
 MISSED_HEARTBEATS = 3
@@ -111,7 +112,8 @@ class WorkerMachine:
     def wakeup_s(self) -> float | None:
         """When to send the next `WorkerTick`, ``None`` if there is nothing to wait for."""
         silence_s = min(map(self._silent_at_s, self._sessions.values()), default=inf)
-        wakeup_s = min(silence_s, self._batcher.next_expiry_s())
+        ack_s = min((session.ack_due_s for session in self._sessions.values()), default=inf)
+        wakeup_s = min(silence_s, ack_s, self._batcher.next_expiry_s())
         return None if wakeup_s == inf else wakeup_s
 
     @property
@@ -151,6 +153,7 @@ class WorkerMachine:
         self._forget_silent(now_s)
         self._drop_expired(now_s)
         self._run_next(now_s)
+        self._acknowledge(now_s)
         self._finish_drain()
         return self._out
 
@@ -163,7 +166,7 @@ class WorkerMachine:
             request = message.request if isinstance(message, Infer | Chunk | Cancel) else 0
             self._fail(peer, request, WireCode.NO_SESSION, "say hello first")
             return
-        session.heard_s = now_s
+        session.hear(size(message), now_s)
         if isinstance(message, Infer):
             self._on_infer(session, message, now_s)
         elif isinstance(message, Chunk):
@@ -209,6 +212,7 @@ class WorkerMachine:
             granted_requests=config.window_requests,
             granted_bytes=config.window_bytes,
         )
+        session.hear(size(hello), now_s)
         self._sessions[session.id] = session
         self._of_peer[peer] = session.id
         self.counters["sessions"] += 1
@@ -252,6 +256,13 @@ class WorkerMachine:
             credit = session.renew(self._config.window_requests, self._config.window_bytes)
             if credit is not None:
                 self._send(session, credit)
+
+    def _acknowledge(self, now_s: float) -> None:
+        """Tell agents how far their bytes have come."""
+        for session in self._sessions.values():
+            ack = session.acknowledge(now_s)
+            if ack is not None:
+                self._send(session, ack)
 
     # --- requests -------------------------------------------------------------------------------
 

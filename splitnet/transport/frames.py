@@ -13,9 +13,12 @@ MAX_FRAMES = 4
 """Frames kept of a message: more than any message has, so that the parser refuses what is cut."""
 
 
+_READABLE = int(zmq.POLLIN)
+
+
 def receive(socket: zmq.Socket[bytes]) -> list[bytes] | None:
     """Return the next message of a socket, ``None`` if there is none; never wait."""
-    if not int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+    if not int(socket.getsockopt(zmq.EVENTS)) & _READABLE:
         return None
     frames = [socket.recv(zmq.NOBLOCK)]
     while socket.getsockopt(zmq.RCVMORE):

@@ -1,0 +1,119 @@
+"""How much may be on its way, so that a cancel or a newer frame never stands behind old bytes.
+
+libzmq and the kernel would hide megabytes on a stalled link. The pacing window bounds the bytes
+that the worker has not acknowledged to what the link delivers in a round trip and 20 ms; a chunk is
+at most 20 ms of link time. The delivery rate is measured as in BBR: what was acknowledged between
+the sending of a byte and its acknowledgement.
+
+Source: Cardwell et al., BBR: Congestion-Based Congestion Control, ACM Queue 14(5), 2016;
+draft-ietf-ccwg-bbr, section 4.1 (rate samples, limited by the application or not).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+CHUNK_S = 0.02
+"""Link time of one chunk, and what the window holds beyond a round trip."""
+
+MIN_CHUNK_BYTES, FIRST_CHUNK_BYTES = 1024, 8192
+"""Smallest chunk, and the size of one before anything is known of the link."""
+
+FIRST_WINDOW_BYTES = 32768
+"""Bytes that may be unacknowledged before anything is known; the worker acknowledges every 8 KB."""
+
+STARTUP_GAIN = 2.0
+"""While the rate still grows, the window doubles with every round, as TCP's slow start does."""
+
+STILL_GROWING, PATIENT_ROUNDS = 1.25, 3
+"""The start is over after 3 rounds in which the rate grew by less than a quarter (BBR)."""
+
+RATE_GAIN = 0.25
+"""Weight of a new sample of the delivery rate."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """A message under way: cumulative bytes behind it, and what was delivered when it left."""
+
+    sent_bytes: int
+    sent_s: float
+    delivered_bytes: int
+    delivered_s: float
+    app_limited: bool
+
+
+class Pacer:
+    """The bytes under way on one connection and the rate at which they arrive."""
+
+    def __init__(self) -> None:
+        self.rate_bps: float | None = None
+        self._sent_bytes = 0
+        self._acked_bytes = 0
+        self._acked_s = 0.0
+        self._marks: deque[_Mark] = deque()
+        self._starting = True
+        self._best_bps = 0.0
+        self._flat_rounds = 0
+        self._round_ends_bytes = 0
+
+    @property
+    def unacked_bytes(self) -> int:
+        """Bytes that the worker has not acknowledged yet."""
+        return self._sent_bytes - self._acked_bytes
+
+    def oldest_s(self) -> float | None:
+        """Return when the oldest unacknowledged message was sent, ``None`` if there is none."""
+        return self._marks[0].sent_s if self._marks else None
+
+    def window_bytes(self, rtt_s: float) -> int:
+        """Return how many bytes may be unacknowledged on a link with this round trip time."""
+        if self.rate_bps is None:
+            return FIRST_WINDOW_BYTES
+        gain = STARTUP_GAIN if self._starting else 1.0
+        return max(FIRST_WINDOW_BYTES // 2, int(gain * self.rate_bps / 8 * (rtt_s + CHUNK_S)))
+
+    def chunk_bytes(self, goodput_bps: float | None, limit: int) -> int:
+        """Return the size of the next chunk: 20 ms of link time, at most `limit`."""
+        known = [rate for rate in (self.rate_bps, goodput_bps) if rate is not None]
+        wanted = int(max(known) / 8 * CHUNK_S) if known else FIRST_CHUNK_BYTES
+        return min(max(wanted, MIN_CHUNK_BYTES), limit)
+
+    def on_sent(self, nbytes: int, now_s: float, app_limited: bool) -> None:
+        """Note a message of `nbytes`, head included; `app_limited` if no other waits behind it."""
+        if not self._marks:
+            self._acked_s = now_s  # an idle link delivers nothing, which says nothing of its rate
+        self._sent_bytes += nbytes
+        self._marks.append(
+            _Mark(self._sent_bytes, now_s, self._acked_bytes, self._acked_s, app_limited)
+        )
+
+    def on_ack(self, received_bytes: int, now_s: float) -> None:
+        """Take the worker's count of bytes received on this connection."""
+        acked_bytes = min(received_bytes, self._sent_bytes)
+        if acked_bytes <= self._acked_bytes:
+            return
+        self._acked_bytes = acked_bytes
+        self._acked_s = now_s
+        newest = None
+        while self._marks and self._marks[0].sent_bytes <= acked_bytes:
+            newest = self._marks.popleft()
+        if newest is not None and now_s > newest.delivered_s:
+            delivered_bytes = acked_bytes - newest.delivered_bytes
+            self._on_sample(8 * delivered_bytes / (now_s - newest.delivered_s), newest.app_limited)
+
+    def _on_sample(self, rate_bps: float, app_limited: bool) -> None:
+        """Take a delivery rate; one limited by the application can only raise the estimate."""
+        if self.rate_bps is None:
+            self.rate_bps = rate_bps
+        elif not app_limited:
+            self.rate_bps = max(rate_bps, self.rate_bps + RATE_GAIN * (rate_bps - self.rate_bps))
+        else:
+            self.rate_bps = max(rate_bps, self.rate_bps)
+        if self._starting and self._acked_bytes >= self._round_ends_bytes and not app_limited:
+            self._round_ends_bytes = self._sent_bytes
+            grew = rate_bps >= STILL_GROWING * self._best_bps
+            self._flat_rounds = 0 if grew else self._flat_rounds + 1
+            self._best_bps = max(self._best_bps, rate_bps)
+            self._starting = self._flat_rounds < PATIENT_ROUNDS

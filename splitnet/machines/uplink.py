@@ -1,0 +1,167 @@
+"""What one session may send: payloads in chunks, inside the credit and the pacing window."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, replace
+
+from splitnet.machines.pacing import Pacer
+from splitnet.values import RequestClass
+from splitnet.wire import (
+    Cancel,
+    Chunk,
+    Credit,
+    Infer,
+    InferFlag,
+    Message,
+    Payload,
+    ProgressAck,
+    Welcome,
+    checksum,
+    size,
+)
+
+STAMP_MODULUS = 1 << 32
+"""Stamps are microseconds modulo 2**32."""
+
+
+def stamp(now_s: float) -> int:
+    """Return the time as the wire carries it."""
+    return int(now_s * 1e6) % STAMP_MODULUS
+
+
+def elapsed_s(now_s: float, echoed: int) -> float:
+    """Return the time since `echoed` was stamped."""
+    return ((stamp(now_s) - echoed) % STAMP_MODULUS) / 1e6
+
+
+@dataclass(slots=True)
+class _Outgoing:
+    """A payload of which `offset` bytes have left, in `chunks` chunks; `infer` is its head."""
+
+    infer: Infer
+    payload: Payload
+    offset: int = 0
+    chunks: int = 0
+
+
+class Uplink:
+    """The sending side of one session; it dies with the session."""
+
+    def __init__(self, welcome: Welcome, max_chunk_bytes: int) -> None:
+        self.session = welcome.session
+        self.pacer = Pacer()
+        self._handles = welcome.handles
+        self._max_request_bytes = welcome.max_request_bytes
+        self._max_chunk_bytes = max(1, min(max_chunk_bytes, welcome.max_chunk_bytes))
+        self._granted_requests = welcome.credit_requests
+        self._granted_bytes = welcome.credit_bytes
+        self._used_requests = 0
+        self._used_bytes = 0
+        self._outbox: deque[_Outgoing] = deque()
+
+    def serves(self, path: int) -> bool:
+        """Whether the worker accepts path number `path` of the hello."""
+        return self._handles[path] is not None
+
+    def takes(self, nbytes: int) -> bool:
+        """Whether the worker takes requests of this size at all."""
+        return nbytes <= self._max_request_bytes
+
+    def has_credit(self, nbytes: int) -> bool:
+        """Whether a request of `nbytes` may be queued now."""
+        return (
+            self._used_requests < self._granted_requests
+            and self._used_bytes + nbytes <= self._granted_bytes
+        )
+
+    def on_credit(self, credit: Credit) -> None:
+        """Take a new grant; a grant is never lowered."""
+        self._granted_requests = max(self._granted_requests, credit.requests)
+        self._granted_bytes = max(self._granted_bytes, credit.bytes)
+
+    def on_ack(self, ack: ProgressAck, now_s: float) -> None:
+        """Take what the worker has received."""
+        self.pacer.on_ack(ack.received_bytes, now_s)
+
+    def put(
+        self,
+        path: int,
+        payload: Payload,
+        *,
+        request: int,
+        level: int,
+        stop: int,
+        request_class: RequestClass,
+        budget_us: int,
+        dims: tuple[int, ...],
+    ) -> None:
+        """Queue a request and spend its credit (see `has_credit`)."""
+        handle = self._handles[path]
+        assert handle is not None
+        self._used_requests += 1
+        self._used_bytes += len(payload)
+        infer = Infer(
+            session=self.session,
+            request=request,
+            contract=handle[0],
+            path=handle[1],
+            level=level,
+            stop=stop,
+            request_class=request_class,
+            budget_us=budget_us,
+            stamp=0,  # this one, the flags and the checksum are set when chunk 0 leaves
+            stream=0,
+            state=0,
+            refinements=1,
+            dims=dims,
+            flags=0,
+            checksum=0,
+            payload=payload[:0],
+        )
+        self._outbox.append(_Outgoing(infer, payload))
+
+    def pump(self, rtt_s: float, goodput_bps: float | None, now_s: float) -> list[Infer | Chunk]:
+        """Return the chunks that may leave now."""
+        messages: list[Infer | Chunk] = []
+        window_bytes = self.pacer.window_bytes(rtt_s)
+        limit = self.pacer.chunk_bytes(goodput_bps, self._max_chunk_bytes)
+        while self._outbox and self.pacer.unacked_bytes < window_bytes:
+            message = self._next_chunk(limit, now_s)
+            self.pacer.on_sent(size(message), now_s, app_limited=not self._outbox)
+            messages.append(message)
+        return messages
+
+    def _next_chunk(self, limit: int, now_s: float) -> Infer | Chunk:
+        outgoing = self._outbox[0]
+        part = outgoing.payload[outgoing.offset : outgoing.offset + limit]
+        outgoing.offset += len(part)
+        index, outgoing.chunks = outgoing.chunks, outgoing.chunks + 1
+        last = outgoing.offset >= len(outgoing.payload)
+        if last:
+            self._outbox.popleft()
+        if index > 0:
+            return Chunk(outgoing.infer.request, 0, index, last, checksum(part), part)
+        return replace(
+            outgoing.infer,
+            stamp=stamp(now_s),
+            flags=0 if last else int(InferFlag.MORE_CHUNKS),
+            checksum=checksum(part),
+            payload=part,
+        )
+
+    def sent(self, message: Message, now_s: float) -> None:
+        """Count a message that is not a request's."""
+        self.pacer.on_sent(size(message), now_s, app_limited=True)
+
+    def cancel(self, request: int) -> list[Message]:
+        """Take back what has not left of `request`, and tell the worker if anything has."""
+        for outgoing in self._outbox:
+            if outgoing.infer.request == request:
+                self._outbox.remove(outgoing)
+                self._used_bytes -= len(outgoing.payload) - outgoing.offset
+                if outgoing.chunks == 0:
+                    self._used_requests -= 1
+                    return []
+                break
+        return [Cancel(request)]
