@@ -10,9 +10,9 @@ from __future__ import annotations
 import gzip
 import zlib
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from math import isfinite
 from pathlib import Path
 from statistics import median
@@ -66,14 +66,14 @@ def read_trace(file: Path, name: str | None = None, ending: str = LOOP) -> Trace
         raise ConfigError(f"--trace-end {ending!r} is not one of {', '.join(ENDINGS)}")
     lines = _lines(file)
     try:
-        _, first = next(lines)
+        first = next(lines)
     except StopIteration:
         raise ConfigError(f"{file} is empty: a trace has at least one line") from None
-    if "," in first:
+    if "," in first[1]:
         return _read_csv(file, first, lines, name, ending)
     if name is not None:
         raise ConfigError(f"{file} is a mahimahi trace and holds only one; leave out --trace-name")
-    return _read_mahimahi(file, ending)
+    return _read_mahimahi(file, chain([first], lines), ending)
 
 
 def _lines(file: Path) -> Iterator[tuple[int, str]]:
@@ -96,10 +96,10 @@ def _lines(file: Path) -> Iterator[tuple[int, str]]:
 # --- mahimahi -----------------------------------------------------------------------------------
 
 
-def _read_mahimahi(file: Path, ending: str) -> Trace:
+def _read_mahimahi(file: Path, lines: Iterable[tuple[int, str]], ending: str) -> Trace:
     times_s = array("d")
     before_ms = 0
-    for number, text in _lines(file):
+    for number, text in lines:
         if not (text.isascii() and text.isdigit()):
             raise ConfigError(
                 f"{file}, line {number}: {_shown(text)} is neither a whole number of milliseconds "
@@ -139,12 +139,16 @@ def _end_opportunities(times_s: Sequence[float], duration_s: float, ending: str)
 
 
 def _read_csv(
-    file: Path, header: str, lines: Iterator[tuple[int, str]], name: str | None, ending: str
+    file: Path,
+    header: tuple[int, str],
+    lines: Iterable[tuple[int, str]],
+    name: str | None,
+    ending: str,
 ) -> Trace:
-    columns = _cells(header)
+    columns = _cells(header[1])
     if columns not in (SHORT_HEADER, LONG_HEADER):
         raise ConfigError(
-            f"{file}, line 1: {_shown(header)} is not a header; it must be "
+            f"{file}, line {header[0]}: {_shown(header[1])} is not a header; it must be "
             f"{','.join(SHORT_HEADER)} or {','.join(LONG_HEADER)}"
         )
     samples = _Samples(file)
@@ -159,7 +163,9 @@ def _read_csv(
         found, *cells = _split(file, number, text, columns)
         names[found] = None
         if name is None and len(names) > 1:
-            raise ConfigError(f"{file} holds several traces: choose with --trace-name {next(iter(names))}")
+            raise ConfigError(
+                f"{file} holds several traces: choose one, such as --trace-name {next(iter(names))}"
+            )
         if name in (None, found):
             samples.add(number, cells)
     if name is not None and name not in names:
@@ -212,7 +218,8 @@ class _Samples:
 
     def _remarks(self, starts_s: Sequence[float], lengths_s: Sequence[float]) -> Iterator[str]:
         usual_s = median(lengths_s)
-        gaps = [(s, at) for s, at in zip(lengths_s, starts_s, strict=False) if s > GAP_FACTOR * usual_s]
+        begins = zip(lengths_s, starts_s, strict=False)
+        gaps = [(length_s, at_s) for length_s, at_s in begins if length_s > GAP_FACTOR * usual_s]
         if gaps:
             longest_s, at_s = max(gaps)
             yield (

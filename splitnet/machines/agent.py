@@ -8,10 +8,10 @@ the policy is asked, and `splitnet.machines.link` for the connection.
 from __future__ import annotations
 
 from collections import Counter, deque
-from dataclasses import dataclass, field
 
 from splitnet.bundle import Bundle
 from splitnet.errors import WireCode
+from splitnet.machines.agent_config import AgentConfig
 from splitnet.machines.agent_io import (
     AgentAction,
     AgentEvent,
@@ -40,7 +40,7 @@ from splitnet.machines.agent_io import (
 )
 from splitnet.machines.answering import is_late, make_answer, outcome
 from splitnet.machines.deciding import Decider
-from splitnet.machines.link import Link, LinkConfig
+from splitnet.machines.link import Link
 from splitnet.machines.options import OptionBook
 from splitnet.machines.request import NOT_PREPARED, Request
 from splitnet.machines.scheduling import DeviceSchedule
@@ -53,7 +53,9 @@ from splitnet.values import (
     Profile,
     Telemetry,
 )
-from splitnet.wire import Bye, CancelAck, Error, Message, Pong, Reply, checksum, size
+from splitnet.wire import CancelAck, Error, Message, Pong, Reply, checksum, size
+
+__all__ = ["AgentConfig", "AgentMachine"]
 
 MAX_ATTEMPTS = 5
 """A deferred request goes to a path at most this often before the path is given up for it."""
@@ -63,35 +65,6 @@ RETRY_S = 0.05
 
 RETRYABLE = frozenset({WireCode.OVERLOAD, WireCode.CORRUPT, WireCode.DRAINING, WireCode.INTERNAL})
 """Refusals that may turn out otherwise the next time."""
-
-
-@dataclass(frozen=True, slots=True)
-class AgentConfig:
-    """Bounds of the agent.
-
-    Attributes
-    ----------
-    deadline_s
-        From the arrival of a frame; ``None`` makes every request deferred.
-    expiry_s
-        A deferred request that the cloud has not answered by then is answered locally.
-    queue_frames
-        Frames that may wait for admission; the newest win.
-    max_inflight
-        Requests that may be under way at once.
-    guard_s
-        A local answer is handed over this long before the deadline.
-    rescue_margin_s
-        Work on a local answer begins this long before it must: timers overshoot by up to 15 ms.
-    """
-
-    deadline_s: float | None = None
-    expiry_s: float = 60.0
-    queue_frames: int = 2
-    max_inflight: int = 8
-    guard_s: float = 0.002
-    rescue_margin_s: float = 0.015
-    link: LinkConfig = field(default_factory=LinkConfig)
 
 
 class AgentMachine:
@@ -194,8 +167,7 @@ class AgentMachine:
         self._use_device(now_s)
         if self._draining and self.idle:
             self._finished = True
-            bye = Bye(WireCode.DRAINING, "the agent is done")
-            self._out += [*self._link.close(bye), Finished()]
+            self._out += [*self._link.close("the agent is done"), Finished()]
         return self._out
 
     def _on_frame(self, event: FrameArrived) -> None:
@@ -406,6 +378,8 @@ class AgentMachine:
 
     def _on_reply(self, reply: Reply, now_s: float) -> None:
         request = self._requests.get(reply.request)
+        if reply.final and self._link.uplink is not None:
+            self._link.uplink.on_reply(reply.request, now_s)
         if request is None or not request.sent:
             self.counters["late_replies"] += 1
         elif not reply.final:

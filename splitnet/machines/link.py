@@ -10,6 +10,7 @@ import random
 from dataclasses import dataclass
 from enum import Enum
 
+from splitnet.errors import WireCode
 from splitnet.machines.agent_io import AgentAction, CloseLink, OpenLink, Report, Send
 from splitnet.machines.uplink import Uplink, stamp
 from splitnet.wire import (
@@ -143,9 +144,9 @@ class Link:
         detail = f"reason={reason!r} next_try_s={pause_s:.2f}"
         return [CloseLink(), Report("link-down", detail, warning=True)]
 
-    def close(self, bye: Bye) -> list[AgentAction]:
+    def close(self, reason: str) -> list[AgentAction]:
         """Say bye if somebody listens, and never come back."""
-        actions: list[AgentAction] = [Send(bye)] if self.ready else []
+        actions: list[AgentAction] = [Send(Bye(WireCode.DRAINING, reason))] if self.ready else []
         self.state = LinkState.CLOSED
         return [*actions, CloseLink()]
 

@@ -89,8 +89,16 @@ class Pacer:
             _Mark(self._sent_bytes, now_s, self._acked_bytes, self._acked_s, app_limited)
         )
 
-    def on_ack(self, received_bytes: int, now_s: float) -> None:
-        """Take the worker's count of bytes received on this connection."""
+    @property
+    def sent_bytes(self) -> int:
+        """Bytes sent on this connection, heads included."""
+        return self._sent_bytes
+
+    def on_ack(self, received_bytes: int, now_s: float, *, prompt: bool = True) -> None:
+        """Take the worker's count of bytes received on this connection.
+
+        A reply acknowledges too, but it is not `prompt`: its time says nothing of the link.
+        """
         acked_bytes = min(received_bytes, self._sent_bytes)
         if acked_bytes <= self._acked_bytes:
             return
@@ -99,7 +107,7 @@ class Pacer:
         newest = None
         while self._marks and self._marks[0].sent_bytes <= acked_bytes:
             newest = self._marks.popleft()
-        if newest is not None and now_s > newest.delivered_s:
+        if prompt and newest is not None and now_s > newest.delivered_s:
             delivered_bytes = acked_bytes - newest.delivered_bytes
             self._on_sample(8 * delivered_bytes / (now_s - newest.delivered_s), newest.app_limited)
 

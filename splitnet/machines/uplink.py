@@ -59,6 +59,7 @@ class Uplink:
         self._used_requests = 0
         self._used_bytes = 0
         self._outbox: deque[_Outgoing] = deque()
+        self._ends_bytes: dict[int, int] = {}
 
     def serves(self, path: int) -> bool:
         """Whether the worker accepts path number `path` of the hello."""
@@ -83,6 +84,12 @@ class Uplink:
     def on_ack(self, ack: ProgressAck, now_s: float) -> None:
         """Take what the worker has received."""
         self.pacer.on_ack(ack.received_bytes, now_s)
+
+    def on_reply(self, request: int, now_s: float) -> None:
+        """Take a reply as an acknowledgement of all that was sent up to its request's end."""
+        ends_bytes = self._ends_bytes.pop(request, None)
+        if ends_bytes is not None:
+            self.pacer.on_ack(ends_bytes, now_s, prompt=False)
 
     def put(
         self,
@@ -129,6 +136,7 @@ class Uplink:
         while self._outbox and self.pacer.unacked_bytes < window_bytes:
             message = self._next_chunk(limit, now_s)
             self.pacer.on_sent(size(message), now_s, app_limited=not self._outbox)
+            self._ends_bytes[message.request] = self.pacer.sent_bytes
             messages.append(message)
         return messages
 
@@ -156,6 +164,7 @@ class Uplink:
 
     def cancel(self, request: int) -> list[Message]:
         """Take back what has not left of `request`, and tell the worker if anything has."""
+        self._ends_bytes.pop(request, None)
         for outgoing in self._outbox:
             if outgoing.infer.request == request:
                 self._outbox.remove(outgoing)

@@ -27,11 +27,13 @@ from splitnet.wire import (
     Message,
     Ping,
     Pong,
+    ProgressAck,
     Reply,
     Welcome,
     checksum,
     decode,
     encode,
+    size,
 )
 from tests.end_to_end.conftest import LIVE, SAMPLES, Run, frames_of
 
@@ -106,9 +108,15 @@ def reply(request: int, payload: bytes, *, damaged: bool = False) -> Frames:
 
 
 def polite(on_request: Callable[[int], list[Frames]]) -> Answer:
-    """A worker that greets and answers pings, and does `on_request` for complete requests."""
+    """A worker that follows docs/wire.md, and does `on_request` for complete requests."""
+    received_bytes = 0
 
     def answer(message: Message) -> list[Frames]:
+        nonlocal received_bytes
+        received_bytes += size(message)
+        return [*respond(message), encode(ProgressAck(received_bytes))]
+
+    def respond(message: Message) -> list[Frames]:
         if isinstance(message, Hello):
             return welcome(message)
         if isinstance(message, Ping):
