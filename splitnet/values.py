@@ -146,8 +146,9 @@ class Telemetry:
     ----------
     connected
         Whether a session is open and credit is left.
-    rtt_s, goodput_bps
-        Smoothed round trip time without server time, and application bytes delivered per second.
+    rtt_s, queueing_s, goodput_bps
+        Smoothed round trip time without server time, the part of it that is queueing on the link,
+        and application bits delivered per second.
     link_age_s, cloud_age_s
         Seconds since the youngest sample of the link and of the cloud.
     cloud_wait_s
@@ -158,6 +159,7 @@ class Telemetry:
 
     connected: bool = False
     rtt_s: float | None = None
+    queueing_s: float = 0.0
     goodput_bps: float | None = None
     link_age_s: float | None = None
     cloud_wait_s: float = 0.0

@@ -38,12 +38,21 @@ class Decider:
         return Telemetry(
             connected=self._link.ready,
             rtt_s=link.rtt_s,
-            goodput_bps=link.goodput_bps,
+            queueing_s=link.queueing_s,
+            goodput_bps=self._goodput_bps(now_s),
             link_age_s=None if link.updated_s is None else now_s - link.updated_s,
             cloud_wait_s=cloud.wait_s,
             cloud_slowdown=cloud.slowdown,
             cloud_age_s=None if cloud.updated_s is None else now_s - cloud.updated_s,
         )
+
+    def _goodput_bps(self, now_s: float) -> float | None:
+        """Return the goodput, lowered by what should have arrived by now."""
+        uplink = self._link.uplink
+        if uplink is None:
+            return self._link_estimate.goodput_bps
+        oldest_bytes, oldest_s = uplink.pacer.oldest(now_s)
+        return self._link_estimate.bounded_bps(oldest_bytes, oldest_s)
 
     def decide(
         self,
@@ -79,7 +88,8 @@ class Decider:
         if remaining_s is None:
             return 0
         estimate = self._link_estimate
-        crossing_s = (estimate.rtt_s or 0.0) + 8 * nbytes / (estimate.goodput_bps or inf)
+        goodput_bps = self._goodput_bps(now_s) or inf
+        crossing_s = (estimate.rtt_s or 0.0) + 8 * nbytes / goodput_bps
         return min(max(1, int(1e6 * (remaining_s - crossing_s))), MAX_BUDGET_US)
 
     def pump(self, uplink: Uplink, now_s: float) -> list[Infer | Chunk]:

@@ -63,9 +63,12 @@ class Pacer:
         """Bytes that the worker has not acknowledged yet."""
         return self._sent_bytes - self._acked_bytes
 
-    def oldest_s(self) -> float | None:
-        """Return when the oldest unacknowledged message was sent, ``None`` if there is none."""
-        return self._marks[0].sent_s if self._marks else None
+    def oldest(self, now_s: float) -> tuple[int, float]:
+        """Return size and age of the oldest message that is not acknowledged, zeros if none is."""
+        if not self._marks:
+            return 0, 0.0
+        mark = self._marks[0]
+        return mark.sent_bytes - self._acked_bytes, now_s - mark.sent_s
 
     def window_bytes(self, rtt_s: float) -> int:
         """Return how many bytes may be unacknowledged on a link with this round trip time."""

@@ -17,14 +17,35 @@ def test_estimates_approach_a_steady_link() -> None:
     assert link.updated_s == 59.0
 
 
-def test_one_sample_does_not_overturn_the_past() -> None:
+def test_a_collapse_is_noticed_at_once_and_a_recovery_within_five_samples() -> None:
     link = LinkEstimator()
     for i in range(20):
-        link.on_transfer(10_000, 0.08, float(i))
-    before = link.goodput_bps
-    link.on_transfer(10_000, 0.008, 20.0)
-    assert before is not None and link.goodput_bps is not None
-    assert link.goodput_bps < 5 * before
+        link.on_transfer(10_000, 8 * 10_000 / 50e6, float(i))
+    link.on_transfer(10_000, 8 * 10_000 / 1e6, 20.0)
+    assert link.goodput_bps is not None and link.goodput_bps < 3e6
+    for i in range(20):
+        link.on_transfer(10_000, 8 * 10_000 / 1e6, float(i))
+    for i in range(5):
+        link.on_transfer(10_000, 8 * 10_000 / 50e6, float(i))
+    assert link.goodput_bps > 8e6
+
+
+def test_bytes_that_should_have_arrived_lower_the_estimate() -> None:
+    link = LinkEstimator()
+    link.on_rtt(0.02, 0.0)
+    link.on_transfer(10_000, 0.02 + 8 * 10_000 / 10e6, 0.0)
+    assert link.bounded_bps(0, 5.0) == pytest.approx(10e6)
+    assert link.bounded_bps(20, 5.0) == pytest.approx(10e6)  # a ping
+    assert link.bounded_bps(10_000, 0.03) == pytest.approx(10e6)
+    assert link.bounded_bps(10_000, 0.02 + 0.02 + 0.8) == pytest.approx(0.1e6)
+
+
+def test_queueing_is_what_the_round_trip_has_above_its_smallest() -> None:
+    link = LinkEstimator()
+    for rtt_s in (0.02, 0.1, 0.1):
+        link.on_rtt(rtt_s, 0.0)
+    assert link.base_rtt_s == 0.02
+    assert link.rtt_s is not None and link.queueing_s == pytest.approx(link.rtt_s - 0.02)
 
 
 def test_senseless_samples_are_ignored() -> None:
