@@ -37,6 +37,9 @@ log = logging.getLogger(__name__)
 LAST_WORDS_S = 1.0
 """Time that replies and farewells may take to leave the machine when the worker ends."""
 
+SHORT_BATCHES = 8
+"""Short batches in a row before the socket is looked at again."""
+
 BatchOutcome: TypeAlias = "tuple[float, float, tuple[ItemResult, ...]]"
 
 
@@ -114,7 +117,10 @@ class CloudWorker:
 
     def _take_results(self) -> None:
         """Take what has ended; a short batch that follows has ended already, so look again."""
-        while (done := self._executor.take()) is not None:
+        for _ in range(SHORT_BATCHES):
+            done = self._executor.take()
+            if done is None:
+                return
             self._handle(self._batch_done(done))
 
     def _batch_done(self, done: Done[BatchOutcome]) -> BatchDone:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
-from itertools import chain, islice, repeat
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from splitnet.edge.pace import Pace
 from splitnet.edge.reporting import Answer, Summary, answer_line
-from splitnet.edge.sources import Frame, Source
+from splitnet.edge.sources import Frame
 from splitnet.errors import OverloadError, SplitnetError, TransportError, WireError
 from splitnet.machines.agent import AgentMachine
 from splitnet.machines.agent_io import (
@@ -54,55 +54,10 @@ log = logging.getLogger(__name__)
 BYE_S = 0.1
 """Time that the last word may take to leave the machine."""
 
+SHORT_STAGES = 8
+"""Short stages in a row before the sockets are looked at again."""
+
 StageOutcome: TypeAlias = "LocalResult | Encoded | None"
-
-
-class Pace:
-    """When the next frame is due: on a schedule, or as soon as there is room.
-
-    Parameters
-    ----------
-    rate_hz
-        Frames a second, whether the agent keeps up or not; ``None`` waits for room.
-    """
-
-    def __init__(self, frames: Iterator[Frame], rate_hz: float | None) -> None:
-        self._frames = frames
-        self._interval_s = None if rate_hz is None else 1.0 / rate_hz
-        self._next: Frame | None = next(frames, None)
-        self._due_s: float | None = None
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether there are no more frames."""
-        return self._next is None
-
-    @property
-    def wakeup_s(self) -> float | None:
-        """When the next frame of a live source is due."""
-        return None if self.exhausted or self._interval_s is None else self._due_s
-
-    def stop(self) -> None:
-        """Produce nothing more."""
-        self._next = None
-
-    def take(self, now_s: float, room: bool) -> tuple[Frame, float] | None:
-        """Return the next frame and its arrival if it is due, ``None`` otherwise."""
-        if self._next is None:
-            return None
-        if self._due_s is None:
-            self._due_s = now_s
-        if self._interval_s is None:
-            if not room:
-                return None
-            arrived_s = now_s
-        elif now_s < self._due_s:
-            return None
-        else:
-            arrived_s = self._due_s
-            self._due_s += self._interval_s
-        frame, self._next = self._next, next(self._frames, None)
-        return frame, arrived_s
 
 
 class EdgeAgent:
@@ -194,7 +149,10 @@ class EdgeAgent:
 
     def _take_results(self) -> None:
         """Take what has ended; a short stage that follows has ended already, so look again."""
-        while (done := self._executor.take()) is not None:
+        for _ in range(SHORT_STAGES):
+            done = self._executor.take()
+            if done is None:
+                return
             if done.error is None:
                 self._handle(StageDone(done.job, done.duration_s, done.value))
                 continue
@@ -262,6 +220,7 @@ class EdgeAgent:
 
     def _close_link(self, linger_s: float = 0.0) -> None:
         if self._dealer is not None:
+            self.summary.link = self._dealer.tcp_info() or self.summary.link
             self._dealer.close(linger_s)
             self._dealer = None
 
@@ -306,11 +265,6 @@ class EdgeAgent:
             return self._runtime.decode_reply(result.payload, result.dims)
         assert isinstance(result.answer, list)
         return result.answer, result.confidence
-
-
-def frames_of(source: Source, times: int, limit: int | None) -> Iterator[Frame]:
-    """Return the frames of a source, gone through `times` times, at most `limit` in all."""
-    return islice(chain.from_iterable(source.frames() for _ in repeat(None, times)), limit)
 
 
 def _parsed(frames: list[bytes]) -> Received | Garbled:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from splitnet.edge.agent import EdgeAgent, Pace, frames_of
+from splitnet.edge.agent import EdgeAgent
 from splitnet.edge.config import EdgeConfig
+from splitnet.edge.pace import Pace, frames_of
 from splitnet.edge.reporting import Summary
 from splitnet.edge.sources import open_source, readable_sample
 from splitnet.errors import ConfigError
@@ -19,6 +20,7 @@ from splitnet.runtime.emulation import Emulation, parse_emulation
 from splitnet.runtime.warmup import warm_up
 from splitnet.transport.dealer import Dealer
 from splitnet.transport.endpoints import check_endpoint
+from splitnet.transport.keys import client_keys
 from splitnet.transport.reactor import Reactor
 from splitnet.wire import MAX_HEAD_BYTES
 
@@ -35,7 +37,8 @@ def run_edge(
     SplitnetError
         The settings, the bundle or the samples cannot be used.
     """
-    endpoint = check_endpoint(config.connect, "--connect")
+    keys = client_keys(config.key, config.server_key, "device", "worker")
+    endpoint = check_endpoint(config.connect, "--connect", keyed=keys is not None)
     emulation = (
         Emulation() if config.emulate_device is None else parse_emulation(config.emulate_device)
     )
@@ -55,6 +58,7 @@ def run_edge(
             max_message_bytes=config.max_reply_bytes + MAX_HEAD_BYTES,
             queue_bytes=config.send_queue_bytes,
             connect_s=LinkConfig().handshake_s,
+            keys=keys,
         )
 
     try:

@@ -6,8 +6,9 @@ Third parties register through the entry-point group ``splitnet.<kind>``, for in
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Literal, TypeAlias
 
 from splitnet.config import nearest
@@ -88,9 +89,15 @@ def missing_module(what: str, error: ModuleNotFoundError) -> str:
     return f"{what} needs the module {module!r}, which is not installed: {hint}"
 
 
+@cache
+def third_party(kind: Kind) -> tuple[EntryPoint, ...]:
+    """Return what other distributions registered for `kind`; they are scanned once."""
+    return tuple(entry_points(group=f"splitnet.{kind}"))
+
+
 def _table(kind: Kind) -> dict[str, str]:
     table = dict(_BUILT_IN[kind])
-    for point in entry_points(group=f"splitnet.{kind}"):
+    for point in third_party(kind):
         if table.get(point.name, point.value) != point.value:
             raise ConfigError(
                 f"{kind} id {point.name!r} is registered twice: {table[point.name]} and "

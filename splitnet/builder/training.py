@@ -16,6 +16,10 @@ from splitnet.console import Progress
 WARM_UP_SHARE = 0.1
 """Part of a training in which the learning rate rises (Smith and Topin 2018, arXiv 1708.07120)."""
 
+SECOND_STAGE_RATE = 0.2
+"""Learning rate of a second stage, as a share of the first one's, so that it refines and does not
+forget: for the bottleneck at layer2 of ResNet-56, 1.0 gave 91.5 %, 0.2 gave 92.0 %, 0.07 91.9 %."""
+
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
@@ -28,13 +32,10 @@ class Schedule:
     seed: int = 0
 
     def halves(self) -> tuple[Schedule, Schedule]:
-        """Return two schedules that share epochs and time; an odd epoch goes to the second."""
-        half = self.epochs // 2
-        time_s = self.seconds / 2
-        return (
-            replace(self, epochs=half, seconds=time_s),
-            replace(self, epochs=self.epochs - half, seconds=time_s),
-        )
+        """Return two stages that share epochs and time; the second has the odd epoch."""
+        half = replace(self, epochs=self.epochs // 2, seconds=self.seconds / 2)
+        rest = self.epochs - half.epochs
+        return half, replace(half, epochs=rest, peak_rate=self.peak_rate * SECOND_STAGE_RATE)
 
 
 def fit(

@@ -75,7 +75,9 @@ def test_without_a_tail_the_tensor_is_restored() -> None:
 
 def test_with_a_tail_the_answers_are_restored() -> None:
     module, held = Bottleneck((8, 8, 8), positive=True), _teacher(64)
-    score = train_bottleneck(module, _teacher(512), held, _tail, Schedule(epochs=12), Silent())
+    score = train_bottleneck(
+        module, _teacher(512), held, _tail, Schedule(16, peak_rate=2e-2), Silent()
+    )
     with torch.inference_mode():
         answers = _tail(module(torch.from_numpy(held.features))).numpy()
     assert score == pytest.approx((answers.argmax(1) == held.output.argmax(1)).mean())

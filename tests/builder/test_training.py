@@ -75,3 +75,4 @@ def test_two_stages_share_epochs_and_time() -> None:
     first, second = Schedule(epochs=5, seconds=10, seed=3).halves()
     assert (first.epochs, second.epochs) == (2, 3)
     assert first.seconds + second.seconds == 10 and first.seed == second.seed == 3
+    assert second.peak_rate < first.peak_rate

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from splitnet.bundle import Bundle
-from splitnet.cloud.worker import CloudWorker
+from splitnet.cloud.worker import LAST_WORDS_S, CloudWorker
 from splitnet.errors import WireCode
 from splitnet.machines.worker import WorkerConfig, WorkerMachine
 from splitnet.runtime.answers import labels
@@ -83,7 +83,7 @@ def served(sample_directory: Path, bundle: Bundle) -> Iterator[Served]:
             worker.run()
             ended.set()
         finally:
-            router.close()
+            router.close(LAST_WORDS_S)
             reactor.close()
 
     worker = CloudWorker(machine, {1: runtime}, reactor, router)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from splitnet.edge.agent import Pace
-from splitnet.edge.sources import Frame
+from splitnet.edge.pace import Pace, frames_of
+from splitnet.edge.sources import Frame, NpzSource
 
 FRAMES = [Frame(str(number), lambda: np.zeros(1)) for number in range(3)]
 
@@ -46,3 +48,12 @@ def test_a_stopped_source_gives_nothing_more() -> None:
 
 def test_no_frames_at_all() -> None:
     assert Pace(iter(()), 10.0).exhausted
+
+
+def test_a_source_is_repeated_up_to_the_limit(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", x=np.zeros((3, 2, 2), np.uint8))
+    source = NpzSource(str(tmp_path / "x.npz"))
+    rows = [frame.name[-3:] for frame in frames_of(source, 2, None)]
+    assert rows == ["[0]", "[1]", "[2]"] * 2
+    assert len(list(frames_of(source, 1000, 7))) == 7
+    assert len(list(frames_of(source, 1, 7))) == 3

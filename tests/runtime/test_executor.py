@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from splitnet.errors import ModelError, OverloadError
-from splitnet.runtime.executor import Done, Executor
+from splitnet.runtime.executor import SHORT_S, Done, Executor
 
 
 class Wakeups:
@@ -94,3 +94,18 @@ def test_close_waits_for_the_job_under_way() -> None:
 
 def test_an_executor_that_was_never_started_can_be_closed() -> None:
     Executor[None]("test", lambda: None).close()
+
+
+def test_short_work_runs_at_once_on_the_caller_s_thread() -> None:
+    wakeups = Wakeups()
+    with Executor[str]("test", wakeups) as executor:
+        executor.submit(1, lambda: threading.current_thread().name, expected_s=SHORT_S / 2)
+        wakeups.wait()  # the reactor must not go to sleep over a result that waits
+        done = executor.take()
+        assert done is not None
+        assert done.value == threading.current_thread().name
+        executor.submit(2, lambda: threading.current_thread().name, expected_s=2 * SHORT_S)
+        wakeups.wait()
+        done = executor.take()
+        assert done is not None
+        assert done.value == "test"
