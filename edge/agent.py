@@ -220,7 +220,6 @@ class EdgeAgent:
 
     def _close_link(self, linger_s: float = 0.0) -> None:
         if self._dealer is not None:
-            self.summary.link = self._dealer.tcp_info() or self.summary.link
             self._dealer.close(linger_s)
             self._dealer = None
 

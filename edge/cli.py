@@ -42,8 +42,6 @@ _OPTIONS: Mapping[str, tuple[str, str]] = {
     "threads": ("N", "threads that a stage may use (default: 1)"),
     "emulate_device": ("FACTOR|FILE", "be as slow as a device: a factor or a file of factors"),
     "device": ("NAME", "name that the worker's log shows (default: the host's)"),
-    "key": ("FILE", "secret key of this device (splitnet keys new --kind device)"),
-    "server_key": ("KEY|FILE", "public key of the worker; with --key the link is encrypted"),
     "max_reply_bytes": ("N", "largest reply accepted (default: 1048576)"),
     "send_queue_bytes": ("N", "bound on what waits to be sent (default: 16777216)"),
 }

@@ -25,9 +25,6 @@ class EdgeConfig:
         Number of frames at most, and how often the source is gone through.
     queue, max_inflight
         Frames that may wait for admission (the newest win), requests under way at once.
-    key, server_key
-        This device's secret key file, and the worker's public key or its file; needed for every
-        address that is not loopback.
     max_reply_bytes, send_queue_bytes
         Largest reply accepted, and bound on what waits to be sent.
     """
@@ -46,8 +43,6 @@ class EdgeConfig:
     threads: int = 1
     emulate_device: str | None = None
     device: str = field(default_factory=lambda: os.uname().nodename)
-    key: Path | None = None
-    server_key: str | None = None
     max_reply_bytes: int = 1 << 20
     send_queue_bytes: int = 16 << 20
 

@@ -20,7 +20,6 @@ from splitnet.runtime.emulation import Emulation, parse_emulation
 from splitnet.runtime.warmup import warm_up
 from splitnet.transport.dealer import Dealer
 from splitnet.transport.endpoints import check_endpoint
-from splitnet.transport.keys import client_keys
 from splitnet.transport.reactor import Reactor
 from splitnet.wire import MAX_HEAD_BYTES
 
@@ -37,8 +36,7 @@ def run_edge(
     SplitnetError
         The settings, the bundle or the samples cannot be used.
     """
-    keys = client_keys(config.key, config.server_key, "device", "worker")
-    endpoint = check_endpoint(config.connect, "--connect", keyed=keys is not None)
+    endpoint = check_endpoint(config.connect, "--connect")
     emulation = (
         Emulation() if config.emulate_device is None else parse_emulation(config.emulate_device)
     )
@@ -58,7 +56,6 @@ def run_edge(
             max_message_bytes=config.max_reply_bytes + MAX_HEAD_BYTES,
             queue_bytes=config.send_queue_bytes,
             connect_s=LinkConfig().handshake_s,
-            keys=keys,
         )
 
     try:
