@@ -113,13 +113,13 @@ def _stream(
 
 
 def _live_view(answers: list[dict[str, Any]], pages: int) -> Group:
-    latest = Table("page", "answered by", "right", "bytes sent", "ms", "where the time went")
+    latest = Table("page", "by", "right", "bytes", "ms", "where the time went, in ms")
     for answer in answers[-8:]:
         longest = sorted(answer["stages_ms"].items(), key=lambda item: -item[1])[:3]
         latest.add_row(
             str(answer["frame"]),
             answer["answered_by"],
-            f"{64 * answer['score']:.0f} of 64",
+            f"{64 * answer['score']:.0f}/64",
             str(answer["uplink_bytes"]),
             f"{answer['latency_ms']:.0f}",
             ", ".join(f"{stage} {time_ms:.0f}" for stage, time_ms in longest),
@@ -128,9 +128,7 @@ def _live_view(answers: list[dict[str, Any]], pages: int) -> Group:
 
 
 def _summary_table(answers: list[dict[str, Any]]) -> Table:
-    table = Table(
-        "answered by", "plan", "share", "digits right", "bytes", "p50 ms", "p95 ms", "late"
-    )
+    table = Table("by", "plan", "share", "right", "bytes", "p50 ms", "p95 ms", "late")
     ways = sorted({(answer["answered_by"], answer["plan"]) for answer in answers})
     for way in [*ways, None]:
         rows = [a for a in answers if way in (None, (a["answered_by"], a["plan"]))]
