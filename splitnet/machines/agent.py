@@ -97,7 +97,7 @@ class AgentMachine:
     @property
     def first_answer_s(self) -> float:
         """95th percentile of the shortest way from a frame to a local answer."""
-        return self._book.fallback_s(NOT_PREPARED)
+        return self._book.fallback_s(NOT_PREPARED, self._config.deadline_s is not None)
 
     @property
     def idle(self) -> bool:
@@ -251,7 +251,7 @@ class AgentMachine:
         for request in requests:
             stage = self._schedule.next_stage(request)
             if stage is not None:
-                if self._schedule.fits(stage, request, request.due_s, requests, now_s):
+                if self._schedule.fits(stage, request, requests, now_s):
                     self._out.append(self._schedule.start(request, stage))
                     return
                 blocked = True
@@ -278,20 +278,18 @@ class AgentMachine:
             if now_s + self.first_answer_s > due_s:
                 self._drop(self._frames.popleft(), "too late for any answer")
                 continue
-            requests = self._requests.values()
-            if not self._schedule.fits(Prepare(), None, due_s, requests, now_s):
-                return None
-            self._frames.popleft()
-            remaining_s = None if deadline_s is None else due_s - now_s
-            self._last_request += 1
             request = Request(
-                id=self._last_request,
+                id=self._last_request + 1,
                 frame=frame.frame,
                 arrived_s=frame.arrived_s,
                 due_s=due_s,
                 deadline_s=None if deadline_s is None else frame.arrived_s + deadline_s,
-                decision=self._decider.decide(DecisionPoint.ADMISSION, None, remaining_s, now_s),
             )
+            if not self._schedule.fits(Prepare(), request, self._requests.values(), now_s):
+                return None
+            self._frames.popleft()
+            self._last_request = request.id
+            request.decision = self._decider.decide(DecisionPoint.ADMISSION, request, now_s)
             self.counters["admitted"] += 1
             self._requests[request.id] = request
             return request
@@ -300,7 +298,7 @@ class AgentMachine:
     def _choose(self, point: DecisionPoint, request: Request, now_s: float) -> None:
         """Ask the policy again for a request under way; an answer ends it."""
         before = request.decision.option.key
-        request.decision = self._decider.decide(point, request, request.remaining_s(now_s), now_s)
+        request.decision = self._decider.decide(point, request, now_s)
         if request.decision.option.kind is OptionKind.ANSWER:
             self._answer_locally(request, request.decision.reason, now_s)
         elif request.decision.option.key != before:

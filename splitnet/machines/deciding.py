@@ -54,31 +54,23 @@ class Decider:
         oldest_bytes, oldest_s = uplink.pacer.oldest(now_s)
         return self._link_estimate.bounded_bps(oldest_bytes, oldest_s)
 
-    def decide(
-        self,
-        point: DecisionPoint,
-        request: Request | None,
-        remaining_s: float | None,
-        now_s: float,
-    ) -> Decision:
-        """Return the policy's choice for a request, or for a frame (``None``) at admission."""
-        usable = self._usable(set() if request is None else request.refused, remaining_s)
-        options = self._book.options(request, remaining_s, usable)
-        confidence = None
-        if request is not None and request.results:
-            confidence = request.results[request.latest_exit].confidence
+    def decide(self, point: DecisionPoint, request: Request, now_s: float) -> Decision:
+        """Return the policy's choice for a request."""
+        remaining_s = request.remaining_s(now_s)
+        options = self._book.options(request, remaining_s, self._usable(request))
+        confidence = request.results[request.latest_exit].confidence if request.results else None
         state = DecisionState(point, self.telemetry(now_s), remaining_s, confidence)
         return self.policy.choose(state, options)
 
-    def _usable(self, refused: set[str], remaining_s: float | None) -> Callable[[Plan], bool]:
+    def _usable(self, request: Request) -> Callable[[Plan], bool]:
         """Return which plans can be sent: a deferred request may wait for a session, a live not."""
 
         def usable(plan: Plan) -> bool:
-            if plan.path in refused:
+            if plan.path in request.refused:
                 return False
             if self._link.uplink is not None:
                 return self._link.uplink.serves(self._path_number[plan.path])
-            return remaining_s is None
+            return not request.live
 
         return usable
 

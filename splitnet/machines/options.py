@@ -63,7 +63,7 @@ class OptionBook:
         self._cloud = _cloud_profile(bundle)
         self._expected: dict[tuple[Plan, Known], Expected] = {}
         self._priced: dict[tuple[int, Known], Ways] = {}
-        self._fallback_s: dict[int, float] = {}
+        self._fallback_s: dict[tuple[int, bool], float] = {}
         self._cloud_s: dict[tuple[str, int], float] = {}
         self._priced_version = -1
         self.exits: dict[str, ExitHead] = {
@@ -99,20 +99,19 @@ class OptionBook:
 
     def options(
         self,
-        request: Request | None,
+        request: Request,
         remaining_s: float | None,
         may_offload: Callable[[Plan], bool],
     ) -> list[Option]:
-        """Return what can be done with `request` now (``None``: a frame at admission).
+        """Return what can be done with `request` now.
 
         `may_offload` says for which plans the connection can be used. A local way is offered if
         time allows; the shortest one in any case, unless an exit has answered already.
         """
-        boundary = NOT_PREPARED if request is None else request.boundary
-        known = () if request is None else self._known(request)
-        ways = self._ways(boundary, known)
+        known = self._known(request)
+        ways = self._ways(request.boundary, known)
         options = [option for option in ways.offload if may_offload(option.plan)]
-        answer = None if request is None else self._answer(request, known, bool(options))
+        answer = self._answer(request, known, bool(options))
         if answer is not None:
             options.insert(0, answer)
         offered = bool(known)
@@ -122,16 +121,21 @@ class OptionBook:
                 offered = True
         return options
 
-    def fallback(self, boundary: int) -> tuple[Stage, ...]:
-        """Return the shortest way from `boundary` to a local answer: the first exit or the end."""
-        return self._way(boundary, next(iter(self.exits), None))
+    def fallback(self, boundary: int, live: bool) -> tuple[Stage, ...]:
+        """Return the way from `boundary` to the local answer that a request is promised.
 
-    def fallback_s(self, boundary: int) -> float:
+        A live request has no time to lose and takes the first exit, a deferred one the whole
+        network.
+        """
+        return self._way(boundary, next(iter(self.exits), None) if live else None)
+
+    def fallback_s(self, boundary: int, live: bool) -> float:
         """Return the 95th percentile of the time that `fallback` takes."""
         self._forget_old_prices()
-        if boundary not in self._fallback_s:
-            self._fallback_s[boundary] = self._times.p95_s(*self.fallback(boundary))
-        return self._fallback_s[boundary]
+        if (boundary, live) not in self._fallback_s:
+            way = self.fallback(boundary, live)
+            self._fallback_s[boundary, live] = self._times.p95_s(*way)
+        return self._fallback_s[boundary, live]
 
     def _ways(self, boundary: int, known: Known) -> Ways:
         """Return the ways from `boundary`, priced anew only when a stage's time has changed."""

@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from splitnet.machines.agent_io import Encoded, LocalResult
-from splitnet.values import Decision, RequestClass
+from splitnet.values import DEVICE, Decision, Option, OptionKind, Plan, RequestClass
 
 NOT_PREPARED = -1
 """Boundary of a request whose sample has not been preprocessed yet."""
+
+
+UNDECIDED = Decision(Option(OptionKind.LOCAL, Plan(DEVICE, 0), None, 0.0, 0.0), "undecided", 0.0)
+"""Decision of a request at the moment of its admission."""
 
 
 @dataclass(slots=True)
@@ -44,7 +48,7 @@ class Request:
     arrived_s: float
     due_s: float
     deadline_s: float | None
-    decision: Decision
+    decision: Decision = UNDECIDED
     boundary: int = NOT_PREPARED
     results: dict[str | None, LocalResult] = field(default_factory=dict)
     encoded: Encoded | None = None
@@ -62,6 +66,11 @@ class Request:
     def request_class(self) -> RequestClass:
         """Live if there is a deadline."""
         return RequestClass.DEFERRED if self.deadline_s is None else RequestClass.LIVE
+
+    @property
+    def live(self) -> bool:
+        """Whether there is a deadline."""
+        return self.deadline_s is not None
 
     def remaining_s(self, now_s: float) -> float | None:
         """Return the time left for an answer, ``None`` without a deadline."""

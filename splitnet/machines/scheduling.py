@@ -80,29 +80,19 @@ class DeviceSchedule:
         option = request.decision.option
         if exit_id == option.exit or any(step.exit == exit_id for step in option.plan.exits):
             return True
-        return request.deadline_s is not None and not request.results
+        return request.live and not request.results
 
-    def fits(
-        self,
-        stage: Stage,
-        request: Request | None,
-        due_s: float,
-        others: Iterable[Request],
-        now_s: float,
-    ) -> bool:
-        """Return whether every promise can be kept if `stage` of `request` starts now.
-
-        ``None`` stands for a frame that would become a request due at `due_s`.
-        """
+    def fits(self, stage: Stage, request: Request, others: Iterable[Request], now_s: float) -> bool:
+        """Return whether every promise can be kept if `stage` of `request` starts now."""
         promises = self._promises(other for other in others if other is not request)
-        answered = request is not None and bool(request.results)
-        if not answered and not isinstance(stage, RunExit):
-            boundary = NOT_PREPARED if request is None else request.boundary
+        if not request.results and not isinstance(stage, RunExit):
+            boundary = request.boundary
             if isinstance(stage, Prepare):
                 boundary = 0
             elif isinstance(stage, RunSegments):
-                boundary = stage.stop
-            promises.append(Promise(0, due_s, self._book.fallback_s(boundary)))
+                boundary = max(boundary, stage.stop)
+            cost_s = self._book.fallback_s(boundary, request.live)
+            promises.append(Promise(request.id, request.due_s, cost_s))
         return slack_s(promises, now_s + self._times.p95_s(stage)) >= 0
 
     def rescue(
@@ -117,7 +107,8 @@ class DeviceSchedule:
         urgent = most_urgent(self._promises(by_id.values()))
         if urgent is None or not (at_once or now_s >= self.rescue_at_s(by_id.values())):
             return None
-        return urgent.request, self._book.fallback(by_id[urgent.request].boundary)[0]
+        request = by_id[urgent.request]
+        return request.id, self._book.fallback(request.boundary, request.live)[0]
 
     def rescue_at_s(self, requests: Iterable[Request]) -> float:
         """Return when the next promise must be worked on if the device stays free."""
@@ -125,7 +116,7 @@ class DeviceSchedule:
 
     def _promises(self, requests: Iterable[Request]) -> list[Promise]:
         return [
-            Promise(r.id, r.due_s, self._book.fallback_s(r.boundary))
+            Promise(r.id, r.due_s, self._book.fallback_s(r.boundary, r.live))
             for r in requests
             if not r.results
         ]

@@ -136,6 +136,7 @@ def test_a_deferred_request_expires_into_a_local_answer(world: MakeWorld) -> Non
     assert not w.delivered
     w.run(3.0)
     assert w.answered_frames() == [0, 1]
+    assert w.by() == {"device": 2}  # there was time for the whole network
 
 
 def test_a_lost_reply_to_a_bad_item_does_not_lose_the_request(world: MakeWorld) -> None:
