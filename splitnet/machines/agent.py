@@ -58,13 +58,13 @@ from splitnet.wire import CancelAck, Error, Message, Pong, Reply, checksum, size
 __all__ = ["AgentConfig", "AgentMachine"]
 
 MAX_ATTEMPTS = 5
-"""A deferred request goes to a path at most this often before the path is given up for it."""
+"""A payload that arrives damaged is sent at most this often before its path is given up."""
 
-RETRY_S = 0.05
-"""First pause before a deferred request is sent again; it doubles with every attempt."""
+RETRY_S, LONGEST_RETRY_S = 0.05, 2.0
+"""First and longest pause before a deferred request is sent again; it doubles in between."""
 
-RETRYABLE = frozenset({WireCode.OVERLOAD, WireCode.CORRUPT, WireCode.DRAINING, WireCode.INTERNAL})
-"""Refusals that may turn out otherwise the next time."""
+BUSY = frozenset({WireCode.OVERLOAD, WireCode.DRAINING})
+"""Refusals that end by themselves: a deferred request is sent again until it expires."""
 
 
 class AgentMachine:
@@ -121,7 +121,7 @@ class AgentMachine:
             return None
         requests = self._requests.values()
         times = [self._link.wakeup_s]
-        times += [r.due_s for r in requests if r.results]
+        times += [r.due_s for r in requests if r.results or r.failure]
         times += [r.retry_s for r in requests if r.retry_s is not None and self._link.ready]
         if not self._schedule.busy:
             times.append(self._schedule.rescue_at_s(requests))
@@ -159,7 +159,7 @@ class AgentMachine:
             self.counters["garbled"] += 1
             self._out += self._link.fail(f"not a message: {event.reason}", now_s, patient=True)
         elif isinstance(event, Drain):
-            self._on_drain()
+            self._on_drain(now_s)
         self._out += self._link.on_tick(now_s)
         self._recall_unsent(now_s)
         self._hand_over_due(now_s)
@@ -182,10 +182,13 @@ class AgentMachine:
         self.counters["dropped_frames"] += 1
         self._out.append(DropFrame(frame.frame, reason))
 
-    def _on_drain(self) -> None:
+    def _on_drain(self, now_s: float) -> None:
+        """Admit nothing more; deferred requests do not wait for the cloud much longer."""
         self._draining = True
         while self._frames:
             self._drop(self._frames.popleft(), "draining")
+        for request in self._requests.values():
+            request.due_s = min(request.due_s, now_s + self._config.drain_s)
 
     # --- device ---------------------------------------------------------------------------------
 
@@ -237,7 +240,11 @@ class AgentMachine:
         if ended is None:
             return
         request = ended[1]
-        if request.results:
+        if request.sent:
+            request.failure = event.message  # the cloud may still answer
+        elif isinstance(ended[0].stage, Encode):
+            self._refuse_path(request, now_s)
+        elif request.results:
             self._answer_locally(request, f"a later stage failed: {event.message}", now_s)
         else:
             self._deliver(request, None, "a stage failed", now_s, error=event.message)
@@ -311,9 +318,10 @@ class AgentMachine:
         uplink = self._link.uplink
         if uplink is None:
             return
-        for request in list(self._requests.values()):
+        for request in self._requests.values():
             if request.retry_s is not None and now_s >= request.retry_s:
                 request.retry_s = None
+        for request in list(self._requests.values()):
             if not self._ready_to_send(request):
                 continue
             assert request.encoded is not None
@@ -384,7 +392,7 @@ class AgentMachine:
             self.counters["partial_replies"] += 1
         elif checksum(reply.payload) != reply.checksum:
             self.counters["damaged_replies"] += 1
-            self._give_back(request, 0.0, now_s)
+            self._on_damage(request, now_s)
         else:
             self._decider.on_reply(reply, request, now_s)
             request.header_bytes += size(reply) - len(reply.payload)
@@ -399,20 +407,28 @@ class AgentMachine:
             return
         detail = f"request={request.id} code={code} detail={error.detail!r}"
         self._out.append(Report("refused", detail, warning=True))
-        if error.code in RETRYABLE:
-            self._give_back(request, error.retry_after_ms / 1000, now_s)
+        if error.code is WireCode.NO_SESSION:
+            self._out += self._link.fail("the worker forgot the session", now_s)
+        elif error.code in BUSY and not request.live:
+            self._send_again(request, error.retry_after_ms / 1000, now_s)
+        elif error.code is WireCode.CORRUPT:
+            self._on_damage(request, now_s)
         else:
             self._refuse_path(request, now_s)
 
-    def _give_back(self, request: Request, after_s: float, now_s: float) -> None:
-        """Send a deferred request again later; a live one goes on without this path."""
-        request.attempts += 1
-        if request.deadline_s is None and request.attempts < MAX_ATTEMPTS:
-            self._withdraw(request)
-            request.sent = False
-            request.retry_s = now_s + max(after_s, RETRY_S * 2**request.attempts)
+    def _on_damage(self, request: Request, now_s: float) -> None:
+        """Send a deferred request again, some times; a live one goes on without this path."""
+        if not request.live and request.attempts < MAX_ATTEMPTS - 1:
+            self._send_again(request, 0.0, now_s)
         else:
             self._refuse_path(request, now_s)
+
+    def _send_again(self, request: Request, after_s: float, now_s: float) -> None:
+        self._withdraw(request)
+        request.sent = False
+        request.attempts += 1
+        pause_s = min(RETRY_S * 2 ** min(request.attempts, 10), LONGEST_RETRY_S)
+        request.retry_s = now_s + max(after_s, pause_s)
 
     def _refuse_path(self, request: Request, now_s: float) -> None:
         self._withdraw(request)
@@ -432,7 +448,9 @@ class AgentMachine:
         for request in list(self._requests.values()):
             request.sent = False
             offloading = request.decision.option.kind is OptionKind.OFFLOAD
-            if offloading and request.deadline_s is not None:
+            if request.live and request.failure and not request.results:
+                self._deliver(request, None, "a stage failed", now_s, error=request.failure)
+            elif request.live and offloading:
                 self._choose(DecisionPoint.REFUSAL, request, now_s)
 
     # --- answers --------------------------------------------------------------------------------
@@ -440,7 +458,9 @@ class AgentMachine:
     def _hand_over_due(self, now_s: float) -> None:
         """Answer every request that is due with the best that the device has."""
         for request in list(self._requests.values()):
-            if now_s >= request.due_s and request.results:
+            if now_s >= request.due_s and request.failure and not request.results:
+                self._deliver(request, None, "a stage failed", now_s, error=request.failure)
+            elif now_s >= request.due_s and request.results:
                 request.timer_late_s = max(request.timer_late_s, self._timer_late_s)
                 self.counters["fallback_answers"] += 1
                 self._answer_locally(request, "no better answer came in time", now_s)

@@ -17,6 +17,8 @@ class AgentConfig:
         From the arrival of a frame; ``None`` makes every request deferred.
     expiry_s
         A deferred request that the cloud has not answered by then is answered locally.
+    drain_s
+        While draining, a deferred request waits for the cloud at most this long.
     queue_frames
         Frames that may wait for admission; the newest win.
     max_inflight
@@ -29,6 +31,7 @@ class AgentConfig:
 
     deadline_s: float | None = None
     expiry_s: float = 60.0
+    drain_s: float = 5.0
     queue_frames: int = 2
     max_inflight: int = 8
     guard_s: float = 0.002

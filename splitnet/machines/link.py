@@ -12,6 +12,7 @@ from enum import Enum
 
 from splitnet.errors import WireCode
 from splitnet.machines.agent_io import AgentAction, CloseLink, OpenLink, Report, Send
+from splitnet.machines.pacing import FIRST_CHUNK_BYTES, MIN_CHUNK_BYTES
 from splitnet.machines.uplink import Uplink, stamp
 from splitnet.wire import (
     PROTOCOL_VERSION,
@@ -27,6 +28,12 @@ from splitnet.wire import (
 
 MISSED_HEARTBEATS = 3
 """Intervals of silence after which a side is given up (docs/wire.md, heartbeat)."""
+
+
+HOPELESS = frozenset(
+    {WireCode.VERSION, WireCode.INCOMPATIBLE, WireCode.MALFORMED, WireCode.UNSUPPORTED}
+)
+"""Errors of a connection that the next one will meet again: there is no hurry to try."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +81,7 @@ class Link:
         self._config = config
         self._random = random.Random(config.seed)
         self._pause_s = config.reconnect_min_s
+        self._first_chunk_bytes = FIRST_CHUNK_BYTES
         self._hello = Hello(
             versions=(PROTOCOL_VERSION,),
             paths=path_hashes,
@@ -111,6 +119,8 @@ class Link:
         if self.state is not LinkState.READY:
             return self.fail(f"no answer to {self.state.value} in time", now_s)
         if now_s >= self._heard_s + MISSED_HEARTBEATS * self._heartbeat_s:
+            # Perhaps the link is so slow that a first chunk takes longer than silence may last.
+            self._first_chunk_bytes = max(self._first_chunk_bytes // 2, MIN_CHUNK_BYTES)
             return self.fail(f"silent for {now_s - self._heard_s:.1f} s", now_s)
         return [self._send_ping(now_s)]
 
@@ -130,13 +140,15 @@ class Link:
         self.wakeup_s = now_s + self._config.handshake_s
         return [Send(self._hello)]
 
-    def fail(self, reason: str, now_s: float, *, patient: bool = False) -> list[AgentAction]:
-        """Close, and try again after a pause; the longest one at once if `patient`."""
+    def fail(
+        self, reason: str, now_s: float, *, patient: bool = False, after_s: float = 0.0
+    ) -> list[AgentAction]:
+        """Close, and try again after a pause of at least `after_s`; the longest if `patient`."""
         if self.state in (LinkState.CLOSED, LinkState.DOWN):
             return []
         if patient:
             self._pause_s = self._config.reconnect_max_s
-        pause_s = self._pause_s * (1 - 0.5 * self._random.random())
+        pause_s = max(after_s, self._pause_s * (1 - 0.5 * self._random.random()))
         self._pause_s = min(2 * self._pause_s, self._config.reconnect_max_s)
         self._forget_session()
         self.state = LinkState.DOWN
@@ -161,7 +173,12 @@ class Link:
         if isinstance(message, Welcome):
             return self._welcome(message, now_s)
         if isinstance(message, Error):
-            return self.fail(f"{message.code.name.lower()}: {message.detail}", now_s, patient=True)
+            return self.fail(
+                f"{message.code.name.lower()}: {message.detail}",
+                now_s,
+                patient=message.code in HOPELESS,
+                after_s=message.retry_after_ms / 1000,
+            )
         if isinstance(message, Bye):
             return self.fail(f"worker said bye: {message.detail}", now_s)
         if self.uplink is not None and isinstance(message, Credit):
@@ -184,7 +201,7 @@ class Link:
         self.connects += 1
         self.state = LinkState.READY
         self._pause_s = self._config.reconnect_min_s
-        self.uplink = Uplink(message, self._config.max_chunk_bytes)
+        self.uplink = Uplink(message, self._config.max_chunk_bytes, self._first_chunk_bytes)
         self.uplink.sent(self._hello, now_s)
         self._heartbeat_s = message.heartbeat_ms / 1000
         served = sum(handle is not None for handle in message.handles)

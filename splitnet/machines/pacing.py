@@ -47,7 +47,8 @@ class _Mark:
 class Pacer:
     """The bytes under way on one connection and the rate at which they arrive."""
 
-    def __init__(self) -> None:
+    def __init__(self, first_chunk_bytes: int = FIRST_CHUNK_BYTES) -> None:
+        self._first_chunk_bytes = first_chunk_bytes
         self.rate_bps: float | None = None
         self._sent_bytes = 0
         self._acked_bytes = 0
@@ -80,7 +81,7 @@ class Pacer:
     def chunk_bytes(self, goodput_bps: float | None, limit: int) -> int:
         """Return the size of the next chunk: 20 ms of link time, at most `limit`."""
         known = [rate for rate in (self.rate_bps, goodput_bps) if rate is not None]
-        wanted = int(max(known) / 8 * CHUNK_S) if known else FIRST_CHUNK_BYTES
+        wanted = int(max(known) / 8 * CHUNK_S) if known else self._first_chunk_bytes
         return min(max(wanted, MIN_CHUNK_BYTES), limit)
 
     def on_sent(self, nbytes: int, now_s: float, app_limited: bool) -> None:

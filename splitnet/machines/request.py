@@ -36,9 +36,11 @@ class Request:
     starved
         Whether the payload had to wait for credit.
     attempts, retry_s
-        How often the worker gave it back for now, and when to try again.
+        How often it was sent again, and when to try the next time.
     refused
         Paths that will not be tried again.
+    failure
+        Why there will be no local answer, if that is so while the cloud may still answer.
     timer_late_s
         By how much timers of this request overshot.
     """
@@ -58,6 +60,7 @@ class Request:
     attempts: int = 0
     retry_s: float | None = None
     refused: set[str] = field(default_factory=set)
+    failure: str = ""
     timer_late_s: float = 0.0
     header_bytes: int = 0
     stages_s: dict[str, float] = field(default_factory=dict)

@@ -85,7 +85,7 @@ class DeviceSchedule:
     def fits(self, stage: Stage, request: Request, others: Iterable[Request], now_s: float) -> bool:
         """Return whether every promise can be kept if `stage` of `request` starts now."""
         promises = self._promises(other for other in others if other is not request)
-        if not request.results and not isinstance(stage, RunExit):
+        if not (request.results or request.failure or isinstance(stage, RunExit)):
             boundary = request.boundary
             if isinstance(stage, Prepare):
                 boundary = 0
@@ -118,5 +118,5 @@ class DeviceSchedule:
         return [
             Promise(r.id, r.due_s, self._book.fallback_s(r.boundary, r.live))
             for r in requests
-            if not r.results
+            if not (r.results or r.failure)
         ]

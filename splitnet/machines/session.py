@@ -134,13 +134,19 @@ class Session:
         self.released_requests += requests
         self.released_bytes += nbytes
 
-    def renew(self, window_requests: int, window_bytes: int) -> Credit | None:
-        """Return a new grant once half of the window is free again."""
+    def renew(self, window_requests: int, window_bytes: int, request_bytes: int) -> Credit | None:
+        """Return a new grant once half of the window is free again.
+
+        Sooner, if what is left of the old one would not cover a request of `request_bytes`, the
+        largest that is accepted: an agent with nothing else under way would wait for ever.
+        """
         requests = self.released_requests + window_requests
         nbytes = self.released_bytes + window_bytes
+        short = self.granted_bytes - self.received_bytes < request_bytes
         if (
             2 * (requests - self.granted_requests) < window_requests
             and 2 * (nbytes - self.granted_bytes) < window_bytes
+            and not (short and nbytes > self.granted_bytes)
         ):
             return None
         self.granted_requests = max(requests, self.granted_requests)

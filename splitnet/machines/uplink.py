@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, replace
 
-from splitnet.machines.pacing import Pacer
+from splitnet.machines.pacing import FIRST_CHUNK_BYTES, Pacer
 from splitnet.values import RequestClass
 from splitnet.wire import (
     Cancel,
@@ -48,9 +48,11 @@ class _Outgoing:
 class Uplink:
     """The sending side of one session; it dies with the session."""
 
-    def __init__(self, welcome: Welcome, max_chunk_bytes: int) -> None:
+    def __init__(
+        self, welcome: Welcome, max_chunk_bytes: int, first_chunk_bytes: int = FIRST_CHUNK_BYTES
+    ) -> None:
         self.session = welcome.session
-        self.pacer = Pacer()
+        self.pacer = Pacer(first_chunk_bytes)
         self._handles = welcome.handles
         self._max_request_bytes = welcome.max_request_bytes
         self._max_chunk_bytes = max(1, min(max_chunk_bytes, welcome.max_chunk_bytes))

@@ -253,7 +253,10 @@ class WorkerMachine:
 
     def _renew_credit(self, session: Session) -> None:
         if session.id in self._sessions:
-            credit = session.renew(self._config.window_requests, self._config.window_bytes)
+            config = self._config
+            credit = session.renew(
+                config.window_requests, config.window_bytes, config.max_request_bytes
+            )
             if credit is not None:
                 self._send(session, credit)
 

@@ -128,10 +128,15 @@ def test_a_worker_that_was_restarted_replaces_its_older_run(directory: Directory
     assert directory.workers() == [2]
 
 
-def test_a_lease_is_cut_to_the_limit() -> None:
+def test_a_lease_above_the_limit_is_refused() -> None:
+    """Cut short it would end before the worker, which does not know, announces itself again."""
     directory = Directory(DirectoryConfig(max_lease_s=5.0))
-    directory.take(announce(1, lease_ms=2**32 - 1))
-    assert directory.offers()[0].lease_ms == 5000
+    [error] = sent(directory.take(announce(1, lease_ms=5001)))
+    assert isinstance(error, Error)
+    assert error.detail == "a lease of 5.001 s, at most 5 are allowed here: lower --lease-s"
+    directory.take(announce(2, lease_ms=5000))
+    assert directory.workers() == [2]
+    assert directory.machine.counters["long_leases"] == 1
 
 
 @pytest.mark.parametrize(
