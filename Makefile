@@ -19,7 +19,7 @@ demo: $(VENV)/.ready
 	$(BIN)/python examples/digits/demo.py
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -m 'not slow and not ray'
 
 test-all: $(VENV)/.ready
 	$(BIN)/python -m pytest
@@ -42,7 +42,9 @@ lint: $(VENV)/.ready
 
 bench: $(VENV)/.ready
 	$(BIN)/python benchmarks/overhead.py --json out/overhead.json
+	test -d out/demo/bundle || $(MAKE) demo
 	$(BIN)/python benchmarks/edge_footprint.py --json out/edge_footprint.json
+	$(BIN)/python benchmarks/shaper.py --json out/shaper.json
 
 clean:
 	rm -rf $(VENV) $(DEVICE_VENV) out build dist *.egg-info

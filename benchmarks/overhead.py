@@ -5,6 +5,8 @@ level 0 sends float32 as it is. The same stages are then run directly in this pr
 DEALER/ROUTER echo of the same size in two processes is the floor.
 
     python benchmarks/overhead.py --json out/overhead.json
+
+``--curve`` measures end to end once more with keys, in the same run.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -21,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import zmq
+from curve_keys import key_options
 from identity import SHAPE
 from results import parser, percentile, report
 
@@ -43,10 +47,12 @@ def main() -> int:
     """Measure, print and write; the exit code says whether the target is met."""
     options = parser("End-to-end overhead over loopback.")
     options.add_argument("--requests", type=int, default=2000)
+    options.add_argument("--curve", action="store_true", help="measure with keys, too")
     chosen = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        bundle, source = _build(Path(folder), chosen.requests)
+        bundle, source = build_bundle(Path(folder), chosen.requests)
         edge = _end_to_end(bundle, source)
+        keyed = _end_to_end(bundle, source, *key_options(Path(folder))) if chosen.curve else None
         stages_s = _stages_directly(bundle, source, chosen.requests)
     echo_s = _bare_echo(10_240, chosen.requests)
     overhead_ms = edge["p50_ms"] - 1e3 * percentile(stages_s, 50)
@@ -62,11 +68,16 @@ def main() -> int:
         "target": {"overhead_ms": TARGET_MS, "goal_ms": GOAL_MS, "header": TARGET_HEADER_BYTES},
         "met": met,
     }
+    if keyed is not None:
+        figures["curve"] = {
+            "end_to_end_ms": {"p50": keyed["p50_ms"], "p95": keyed["p95_ms"]},
+            "cost_p50_ms": keyed["p50_ms"] - edge["p50_ms"],
+        }
     report("overhead", figures, chosen.json)
     return 0 if met else 1
 
 
-def _build(folder: Path, requests: int) -> tuple[Path, Path]:
+def build_bundle(folder: Path, requests: int) -> tuple[Path, Path]:
     """Build the identity bundle; return it and a source of random samples."""
     random = np.random.default_rng(0)
     source, bundle = folder / "random.npz", folder / "bundle"
@@ -79,11 +90,13 @@ def _build(folder: Path, requests: int) -> tuple[Path, Path]:
     return bundle, source
 
 
-def _end_to_end(bundle: Path, source: Path) -> dict[str, Any]:
+def _end_to_end(
+    bundle: Path, source: Path, cloud_keys: Sequence[str] = (), edge_keys: Sequence[str] = ()
+) -> dict[str, Any]:
     options = ["--source", str(source), "--policy", f"fixed:plan={PATH}@0", "--max-inflight", "1"]
     with (
-        cloud_process(bundle) as cloud,
-        edge_process(bundle, cloud.endpoint, *options) as edge,
+        cloud_process(bundle, *cloud_keys) as cloud,
+        edge_process(bundle, cloud.endpoint, *options, *edge_keys) as edge,
     ):
         answers = [a for a in edge.answers() if a["answered_by"] == "cloud"][WARM_UP:]
     latency_ms = [answer["latency_ms"] for answer in answers]

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TypeAlias
 
+from splitnet.cloud.announcing import Announcer
+from splitnet.cloud.log_limit import LogLimit
 from splitnet.errors import SplitnetError, WireCode, WireError
 from splitnet.machines.worker import WorkerMachine
 from splitnet.machines.worker_io import (
@@ -50,6 +52,8 @@ class CloudWorker:
     ----------
     runtimes
         What computes each contract, by the contract's handle.
+    announcer
+        Tells the directory of this worker, if there is one.
     """
 
     def __init__(
@@ -58,13 +62,16 @@ class CloudWorker:
         runtimes: Mapping[int, WorkerRuntime],
         reactor: Reactor,
         router: Router,
+        announcer: Announcer | None = None,
     ) -> None:
         self._machine = machine
+        self._announcer = announcer
         self._runtimes = runtimes
         self._reactor = reactor
         self._router = router
         self._executor: Executor[BatchOutcome] = Executor("splitnet-batches", reactor.wake)
         self._events: deque[WorkerEvent] = deque()
+        self._warnings = LogLimit()
         self._batch: RunBatch | None = None
         self._stopping = False
         self._draining = False
@@ -82,12 +89,16 @@ class CloudWorker:
             while not self._finished:
                 if self._stopping and not self._draining:
                     self._draining = True
+                    if self._announcer is not None:
+                        self._announcer.leave(time.monotonic())
                     self._handle(WorkerDrain())
                 self._wait()
                 self._take_messages()
                 self._take_results()
             self._send_the_rest()
         finally:
+            if self._announcer is not None:
+                self._announcer.close(LAST_WORDS_S)
             self._executor.close()
 
     # --- what happens ---------------------------------------------------------------------------
@@ -100,7 +111,11 @@ class CloudWorker:
         timeouts = [] if wakeup_s is None else [wakeup_s - now_s]
         if retry_s is not None:
             timeouts.append(retry_s)
+        if self._announcer is not None and not self._draining:
+            timeouts.append(self._announcer.wakeup_s - now_s)
         self._reactor.wait(min(timeouts) if timeouts else None)
+        if self._announcer is not None:
+            self._announcer.step(self._machine.load, time.monotonic())
         for peer in self._router.flush():
             self._handle(PeerGone(peer))
         if wakeup_s is not None and time.monotonic() >= wakeup_s:
@@ -144,11 +159,11 @@ class CloudWorker:
     def _handle(self, event: WorkerEvent) -> None:
         self._events.append(event)
         while self._events:
-            actions = self._machine.handle(self._events.popleft(), time.monotonic())
-            for action in actions:
-                self._do(action)
+            cause = self._events.popleft()
+            for action in self._machine.handle(cause, time.monotonic()):
+                self._do(action, cause)
 
-    def _do(self, action: WorkerAction) -> None:
+    def _do(self, action: WorkerAction, cause: WorkerEvent) -> None:
         if isinstance(action, SendTo):
             if not self._router.send(action.peer, encode(action.message)):
                 self._events.append(PeerGone(action.peer))
@@ -157,11 +172,20 @@ class CloudWorker:
             work = partial(self._runtimes[action.handle].run, action)
             self._executor.submit(action.batch, work, action.expected_s)
         elif isinstance(action, WorkerReport):
-            level = logging.WARNING if action.warning else logging.INFO
-            log.log(level, "%s %s", action.event, action.detail)
+            self._log(action, cause)
         else:
             assert isinstance(action, WorkerFinished)
             self._finished = True
+
+    def _log(self, report: WorkerReport, cause: WorkerEvent) -> None:
+        """Log what an operator should read; a peer that causes many warnings gets few lines."""
+        if not report.warning:
+            log.info("%s %s", report.event, report.detail)
+            return
+        withheld = self._warnings.admit(getattr(cause, "peer", b""), time.monotonic())
+        if withheld is not None:
+            note = f" withheld={withheld}" if withheld else ""
+            log.warning("%s %s%s", report.event, report.detail, note)
 
     def _send_the_rest(self) -> None:
         """Give devices that read slowly a last chance; libzmq lingers for the others."""

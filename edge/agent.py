@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from splitnet.edge.finding import Connection
 from splitnet.edge.pace import Pace
 from splitnet.edge.reporting import Answer, Summary, answer_line
 from splitnet.edge.sources import Frame
@@ -45,7 +46,7 @@ from splitnet.machines.agent_io import (
 from splitnet.runtime.answers import score
 from splitnet.runtime.device import DeviceRuntime
 from splitnet.runtime.executor import Executor
-from splitnet.transport.dealer import Dealer, Down, Up
+from splitnet.transport.dealer import Down, Up
 from splitnet.transport.reactor import Reactor
 from splitnet.wire import decode, encode
 
@@ -66,7 +67,7 @@ class EdgeAgent:
     Parameters
     ----------
     open_dealer
-        Makes an unopened dealer to the worker.
+        Makes an unopened connection to a worker.
     emit
         Takes the JSON object of each answer.
     notice
@@ -79,7 +80,7 @@ class EdgeAgent:
         runtime: DeviceRuntime,
         pace: Pace,
         reactor: Reactor,
-        open_dealer: Callable[[], Dealer],
+        open_dealer: Callable[[], Connection],
         emit: Callable[[dict[str, Any]], None],
         notice: Callable[[str], None],
     ) -> None:
@@ -91,7 +92,7 @@ class EdgeAgent:
         self._emit = emit
         self._notice = notice
         self._executor: Executor[StageOutcome] = Executor("splitnet-stages", reactor.wake)
-        self._dealer: Dealer | None = None
+        self._dealer: Connection | None = None
         self._frames: dict[int, Frame] = {}
         self._events: deque[AgentEvent] = deque()
         self._stopping = False
@@ -220,6 +221,7 @@ class EdgeAgent:
 
     def _close_link(self, linger_s: float = 0.0) -> None:
         if self._dealer is not None:
+            self.summary.link = self._dealer.tcp_info() or self.summary.link
             self._dealer.close(linger_s)
             self._dealer = None
 

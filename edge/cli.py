@@ -30,6 +30,7 @@ SINGLE_THREADED: Mapping[str, str] = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THRE
 _OPTIONS: Mapping[str, tuple[str, str]] = {
     "bundle": ("DIR", "bundle that both sides share"),
     "connect": ("ENDPOINT", "the worker, such as tcp://127.0.0.1:5555"),
+    "directory": ("ENDPOINT", "instead of --connect: the directory that knows the workers"),
     "source": ("SPEC", "an .npz file, a folder of images or an image, with a range like [:100]"),
     "policy": ("NAME", "fixed:plan=PLAN or greedy[:floor=0.95] (default: greedy)"),
     "deadline_ms": ("N", "answer every frame by then (default: no deadline)"),
@@ -42,6 +43,9 @@ _OPTIONS: Mapping[str, tuple[str, str]] = {
     "threads": ("N", "threads that a stage may use (default: 1)"),
     "emulate_device": ("FACTOR|FILE", "be as slow as a device: a factor or a file of factors"),
     "device": ("NAME", "name that the worker's log shows (default: the host's)"),
+    "key": ("FILE", "secret key of this device (splitnet keys new --kind device)"),
+    "server_key": ("KEY|FILE", "public key of the worker; with --key the link is encrypted"),
+    "directory_key": ("KEY|FILE", "public key of the directory, with --directory and --key"),
     "max_reply_bytes": ("N", "largest reply accepted (default: 1048576)"),
     "send_queue_bytes": ("N", "bound on what waits to be sent (default: 16777216)"),
 }
@@ -65,6 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, (value, text) in _OPTIONS.items():
         run.add_argument("--" + name.replace("_", "-"), metavar=value, help=text)
     run.add_argument("--config", metavar="FILE", type=Path, help="TOML file with a table [edge]")
+    run.add_argument("--json", action="store_true", help="no effect: answers are always JSON lines")
     run.add_argument("-v", "--verbose", action="count", default=0, help="log more to stderr")
     return console.run(lambda: _run(parser.parse_args(argv)))
 

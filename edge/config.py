@@ -6,7 +6,9 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from splitnet.config import check_positive, option
 from splitnet.errors import ConfigError
+from splitnet.wire import Hello, check_field
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +17,8 @@ class EdgeConfig:
 
     Attributes
     ----------
+    connect, directory
+        Where the worker is, or the directory that knows workers: one of both.
     deadline_ms
         From the arrival of a frame to its answer; ``None`` makes requests deferred.
     expiry_s
@@ -25,13 +29,17 @@ class EdgeConfig:
         Number of frames at most, and how often the source is gone through.
     queue, max_inflight
         Frames that may wait for admission (the newest win), requests under way at once.
+    key, server_key, directory_key
+        This device's secret key file, and the public key or its file of the worker or of the
+        directory; needed for every address that is not loopback.
     max_reply_bytes, send_queue_bytes
         Largest reply accepted, and bound on what waits to be sent.
     """
 
     bundle: Path
-    connect: str
     source: str
+    connect: str | None = None
+    directory: str | None = None
     policy: str = "greedy"
     deadline_ms: float | None = None
     expiry_s: float = 60.0
@@ -43,11 +51,20 @@ class EdgeConfig:
     threads: int = 1
     emulate_device: str | None = None
     device: str = field(default_factory=lambda: os.uname().nodename)
+    key: Path | None = None
+    server_key: str | None = None
+    directory_key: str | None = None
     max_reply_bytes: int = 1 << 20
     send_queue_bytes: int = 16 << 20
 
     def __post_init__(self) -> None:
-        for name in (
+        if (self.connect is None) == (self.directory is None):
+            raise ConfigError(
+                "give one of --connect, the address of a worker, and --directory, the address of "
+                "the directory that knows workers"
+            )
+        check_positive(
+            self,
             "deadline_ms",
             "expiry_s",
             "rate",
@@ -58,8 +75,9 @@ class EdgeConfig:
             "threads",
             "max_reply_bytes",
             "send_queue_bytes",
-        ):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                option = "--" + name.replace("_", "-")
-                raise ConfigError(f"{option} is {value}, it must be above 0")
+        )
+        for name in ("device", "max_reply_bytes"):
+            try:
+                check_field(Hello, name, getattr(self, name))
+            except ValueError as error:
+                raise ConfigError(f"{option(name)}{error}") from None

@@ -10,6 +10,7 @@ from typing import Any
 from splitnet.edge.sources import Frame
 from splitnet.machines.agent_io import Deliver
 from splitnet.machines.answering import is_late
+from splitnet.transport.tcp_info import TcpInfo
 
 KEPT_LATENCIES = 100_000
 """Latest answers of a plan that percentiles are taken from, so that memory stays bounded."""
@@ -108,6 +109,7 @@ class Summary:
         self._by: Counter[str] = Counter()
         self.frames = 0
         self.connects = 0
+        self.link: TcpInfo | None = None
 
     @property
     def failed(self) -> int:
@@ -134,9 +136,22 @@ class Summary:
             "dropped_frames": counters.get("dropped_frames", 0),
             "reconnects": max(0, self.connects - 1),
             "answered_by": dict(sorted(self._by.items())),
+            "link": None if self.link is None else _link(self.link),
             "plans": plans,
             "counters": dict(sorted(counters.items())),
         }
+
+
+def _link(info: TcpInfo) -> dict[str, Any]:
+    """Return the kernel's last figures of the connection."""
+    return {
+        "rtt_ms": _ms(info.rtt_s),
+        "min_rtt_ms": _ms(info.min_rtt_s),
+        "retransmits": info.retransmits,
+        "unsent_bytes": info.unsent_bytes,
+        "delivery_bps": info.delivery_bps,
+        "app_limited": info.app_limited,
+    }
 
 
 def _percentile(values: Iterable[float], percent: int) -> float | None:

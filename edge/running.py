@@ -7,9 +7,10 @@ from typing import Any
 
 from splitnet.edge.agent import EdgeAgent
 from splitnet.edge.config import EdgeConfig
+from splitnet.edge.connecting import Connector
 from splitnet.edge.pace import Pace, frames_of
 from splitnet.edge.reporting import Summary
-from splitnet.edge.sources import open_source, readable_sample
+from splitnet.edge.sources import Source, open_source, readable_sample
 from splitnet.errors import ConfigError
 from splitnet.machines.agent import AgentConfig, AgentMachine
 from splitnet.machines.link import LinkConfig
@@ -18,10 +19,8 @@ from splitnet.runtime.device import DeviceRuntime
 from splitnet.runtime.directory import open_bundle
 from splitnet.runtime.emulation import Emulation, parse_emulation
 from splitnet.runtime.warmup import warm_up
-from splitnet.transport.dealer import Dealer
-from splitnet.transport.endpoints import check_endpoint
 from splitnet.transport.reactor import Reactor
-from splitnet.wire import MAX_HEAD_BYTES
+from splitnet.values import TensorSpec
 
 
 def run_edge(
@@ -36,37 +35,30 @@ def run_edge(
     SplitnetError
         The settings, the bundle or the samples cannot be used.
     """
-    endpoint = check_endpoint(config.connect, "--connect")
+    connector = Connector(config)
     emulation = (
         Emulation() if config.emulate_device is None else parse_emulation(config.emulate_device)
     )
     policy = make_policy(config.policy)
     source = open_source(config.source)
     bundle = open_bundle(config.bundle)
+    _check_labels(source, bundle.contract.outputs[0])
     runtime = DeviceRuntime(config.bundle, bundle, config.threads, emulation)
     profile = warm_up(runtime, bundle, readable_sample(source))
     machine = AgentMachine(bundle, profile, policy, _agent_config(config))
     _check_deadline(machine, config.deadline_ms)
     reactor = Reactor()
-
-    def open_dealer() -> Dealer:
-        return Dealer(
-            reactor,
-            endpoint,
-            max_message_bytes=config.max_reply_bytes + MAX_HEAD_BYTES,
-            queue_bytes=config.send_queue_bytes,
-            connect_s=LinkConfig().handshake_s,
-        )
-
     try:
         frames = frames_of(source, config.repeat, config.limit)
         pace = Pace(frames, config.rate)
-        agent = EdgeAgent(machine, runtime, pace, reactor, open_dealer, emit, notice)
+        paths = [bundle.contract.path_hash(path.id) for path in bundle.contract.paths]
+        connect = connector.start(reactor, paths)
+        agent = EdgeAgent(machine, runtime, pace, reactor, connect, emit, notice)
         with reactor.stop_signals(agent.stop):
             summary = agent.run()
     finally:
         reactor.close()
-    emit({"summary": summary.to_json(machine.counters)})
+    emit({"summary": summary.to_json({**machine.counters, **connector.counters})})
     return summary
 
 
@@ -78,6 +70,17 @@ def _agent_config(config: EdgeConfig) -> AgentConfig:
         max_inflight=config.max_inflight,
         link=LinkConfig(device=config.device, max_reply_bytes=config.max_reply_bytes),
     )
+
+
+def _check_labels(source: Source, output: TensorSpec) -> None:
+    """Refuse a source whose samples have another number of labels than the output `output`."""
+    first = next(source.frames(), None)
+    count = output.dims[1] if len(output.dims) == 3 else 1
+    if first is not None and first.truth is not None and len(first.truth) != count:
+        raise ConfigError(
+            f"--source {source.spec}: the model gives {count} labels a sample, the data has "
+            f"{len(first.truth)}; give samples of this model, or without labels"
+        )
 
 
 def _check_deadline(machine: AgentMachine, deadline_ms: float | None) -> None:

@@ -1,1 +1,1 @@
-"""The simulator: the same machines in virtual time."""
+"""Emulated links, and the machines of edge and cloud in virtual time."""

@@ -16,6 +16,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "verify": ("splitnet.builder.cli:main_verify", "prove a bundle on this machine"),
     "edge": ("splitnet.edge.cli:main", "answer frames on this device and through a worker"),
     "cloud": ("splitnet.cloud.cli:main", "serve the paths of a bundle"),
+    "keys": ("splitnet.keys:main", "make, show and allow the keys of devices and workers"),
+    "sim": ("splitnet.sim.cli:main", "emulate a link, simulate devices and a worker"),
 }
 
 EXAMPLE = """\

@@ -8,8 +8,9 @@ from __future__ import annotations
 import difflib
 import sys
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, fields
+from math import inf
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -29,6 +30,25 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``" (did you mean 'x'?)"`` for the known name nearest to `name`, or nothing."""
     found = difflib.get_close_matches(name, list(known), n=1)
     return f" (did you mean {found[0]!r}?)" if found else ""
+
+
+def option(name: str) -> str:
+    """Return the command line's form of the setting `name`."""
+    return "--" + name.replace("_", "-")
+
+
+def check_positive(settings: object, *names: str) -> None:
+    """Refuse a number of `settings` that is not above 0, or not finite; ``None`` is accepted.
+
+    Raises
+    ------
+    ConfigError
+        The message names the option.
+    """
+    for name in names:
+        value = getattr(settings, name)
+        if value is not None and not 0 < value < inf:
+            raise ConfigError(f"{option(name)} is {value}, it must be above 0 and finite")
 
 
 def load_config(
@@ -57,23 +77,23 @@ def load_config(
     known: dict[str, Field[Any]] = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
     hints = get_type_hints(cls)
     values: dict[str, Any] = {}
-    for source, given in (
-        (f"{file}: [{section}]", _from_file(file, section)),
-        ("environment", _from_environment(environ or {}, section)),
-        ("command line", {k: v for k, v in (options or {}).items() if v is not None}),
-    ):
-        for key, value in given.items():
+    given: list[tuple[Callable[[str], str], Mapping[str, Any]]] = [
+        (lambda key: f"{file}: [{section}] {key}", _from_file(file, section)),
+        (lambda key: _variable(section, key), _from_environment(environ or {}, section)),
+        (option, {k: v for k, v in (options or {}).items() if v is not None}),
+    ]
+    for name_of, source in given:
+        for key, value in source.items():
             if key not in known:
-                raise ConfigError(f"{source}: unknown key {key!r}{nearest(key, known)}")
-            values[key] = _convert(value, hints[key], f"{source}: {key}")
+                raise ConfigError(f"{name_of(key)}: unknown setting{nearest(key, known)}")
+            values[key] = _convert(value, hints[key], name_of(key))
     missing = [
         name
         for name, f in known.items()
         if name not in values and f.default is MISSING and f.default_factory is MISSING
     ]
     if missing:
-        flags = ", ".join("--" + name.replace("_", "-") for name in missing)
-        raise ConfigError(f"{section}: missing {flags}")
+        raise ConfigError(f"{section}: missing {', '.join(map(option, missing))}")
     return cls(**values)
 
 
@@ -93,8 +113,13 @@ def _from_file(file: Path | None, section: str) -> Mapping[str, Any]:
 
 
 def _from_environment(environ: Mapping[str, str], section: str) -> Mapping[str, str]:
-    prefix = f"{ENV_PREFIX}{section.upper()}_"
+    prefix = _variable(section, "")
     return {k.removeprefix(prefix).lower(): v for k, v in environ.items() if k.startswith(prefix)}
+
+
+def _variable(section: str, key: str) -> str:
+    """Return the environment's name of the setting `key`."""
+    return f"{ENV_PREFIX}{section}_{key}".upper()
 
 
 def _convert(value: Any, hint: Any, where: str) -> Any:
@@ -112,7 +137,7 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
             if hint is not str and isinstance(value, bool):
                 raise ValueError
             return hint(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ConfigError(f"{where}: {value!r} is not {_TYPE_NAMES[hint]}") from None
     return value
 

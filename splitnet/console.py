@@ -1,6 +1,6 @@
 """The frame of every command: options, exit codes, logging, tables and progress.
 
-Exit codes: 0 ok, 1 failed, 2 wrong usage.
+Exit codes: 0 ok, 1 failed, 2 wrong usage, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -61,10 +61,15 @@ def run(command: Callable[[], int | None], *, json_errors: bool = False) -> int:
         return _fail(ConfigError(missing_module("this command", error)), EXIT_FAILED, json_errors)
     except BrokenPipeError:
         # The reader of our output left; there is nobody to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return EXIT_FAILED
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+
+
+def _discard_output() -> None:
+    """Let what stdout still holds go nowhere, or the interpreter fails on it when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(error: Exception, code: int, as_json: bool) -> int:
@@ -84,13 +89,37 @@ def setup_logging(verbose: int) -> None:
 
 
 def emit_json(value: Any) -> None:
-    """Write one JSON line to stdout and flush it."""
-    sys.stdout.write(json.dumps(value, separators=(",", ":")) + "\n")
-    sys.stdout.flush()
+    """Write one JSON line to stdout and flush it (raises as `say` does)."""
+    say(json.dumps(value, separators=(",", ":")))
+
+
+def say(line: str) -> None:
+    """Write one line to stdout and flush it.
+
+    Raises
+    ------
+    SplitnetError
+        It cannot be written, for instance because the disk is full.
+    """
+    with _writing():
+        sys.stdout.write(f"{line}\n")
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    """Flush what the block writes to stdout; one clear error if it cannot be written."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _discard_output()
+        raise SplitnetError(f"cannot write the answers: {error.strerror}") from error
 
 
 def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Show a table to a person."""
+    """Show a table to a person (raises as `say` does)."""
     from rich.console import Console
     from rich.table import Table
 
@@ -99,7 +128,8 @@ def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[objec
         table.add_column(name, justify="left" if index == 0 else "right", overflow="fold")
     for row in rows:
         table.add_row(*(str(cell) for cell in row))
-    Console().print(table)
+    with _writing():
+        Console().print(table)
 
 
 class Progress(Protocol):

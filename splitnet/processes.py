@@ -1,4 +1,4 @@
-"""Real cloud and edge processes on this machine, for demos, benchmarks and tests.
+"""Real processes of splitnet on this machine, for demos, benchmarks and tests.
 
 Examples
 --------
@@ -34,6 +34,14 @@ class CloudProcess:
 
 
 @dataclass(slots=True)
+class DirectoryProcess:
+    """A running ``splitnet cloud directory``, ready for workers and edges at `endpoint`."""
+
+    process: subprocess.Popen[str]
+    endpoint: str
+
+
+@dataclass(slots=True)
 class EdgeProcess:
     """A running ``splitnet edge run``; `summary` is filled when it ends."""
 
@@ -49,6 +57,15 @@ class EdgeProcess:
                 self.summary = message["summary"]
             else:
                 yield message
+
+
+@dataclass(slots=True)
+class ShaperProcess:
+    """A running ``splitnet sim shape``, ready at `endpoint`; `report` is filled when it ends."""
+
+    process: subprocess.Popen[str]
+    endpoint: str
+    report: dict[str, Any] = field(default_factory=dict)
 
 
 @contextmanager
@@ -72,11 +89,57 @@ def cloud_process(
 
 
 @contextmanager
-def edge_process(bundle: Path, endpoint: str, *options: str) -> Iterator[EdgeProcess]:
-    """Run an edge process with further `options` until the block ends."""
-    command = ["edge", "run", "--bundle", str(bundle), "--connect", endpoint, *options]
+def directory_process(*options: str, bind: str = "tcp://127.0.0.1:*") -> Iterator[DirectoryProcess]:
+    """Run a directory until the block ends; it is ready when the block begins.
+
+    Raises
+    ------
+    SplitnetError
+        The process ended before it was ready; it has said why on stderr.
+    """
+    with _process(["cloud", "directory", "--bind", bind, "--json", *options]) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if not line:
+            raise SplitnetError(f"the directory ended with code {process.wait(STOP_S)}")
+        yield DirectoryProcess(process, json.loads(line)["endpoint"])
+
+
+@contextmanager
+def edge_process(bundle: Path, endpoint: str | None, *options: str) -> Iterator[EdgeProcess]:
+    """Run an edge process with further `options` until the block ends.
+
+    Parameters
+    ----------
+    endpoint
+        The worker's; ``None`` if `options` name a directory.
+    """
+    command = ["edge", "run", "--bundle", str(bundle), *options]
+    command += [] if endpoint is None else ["--connect", endpoint]
     with _process(command) as process:
         yield EdgeProcess(process)
+
+
+@contextmanager
+def shaper_process(to: str, *options: str) -> Iterator[ShaperProcess]:
+    """Run a shaper in front of `to` until the block ends; it is ready when the block begins.
+
+    Raises
+    ------
+    SplitnetError
+        The process ended before it was ready; it has said why on stderr.
+    """
+    command = ["sim", "shape", "--listen", "127.0.0.1:0", "--to", to, "--json", *options]
+    with _process(command) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if not line:
+            raise SplitnetError(f"the shaper ended with code {process.wait(STOP_S)}")
+        shaper = ShaperProcess(process, json.loads(line)["endpoint"])
+        yield shaper
+        process.terminate()
+        for line in process.stdout:
+            shaper.report = json.loads(line)["report"]
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from splitnet.config import load_config, nearest
+from splitnet.config import check_positive, load_config, nearest
 from splitnet.errors import ConfigError
 
 
@@ -45,11 +45,11 @@ def test_text_becomes_the_annotated_type() -> None:
     ("options", "match"),
     [
         ({}, "missing --bind"),
-        ({"bind": "x", "limt": 1}, "unknown key 'limt'.*did you mean 'limit'"),
-        ({"bind": "x", "limit": "many"}, "limit: 'many' is not a whole number"),
+        ({"bind": "x", "limt": 1}, "^--limt: unknown setting .did you mean 'limit'"),
+        ({"bind": "x", "limit": "many"}, "^--limit: 'many' is not a whole number"),
         ({"bind": "x", "limit": True}, "True is not a whole number"),
         ({"bind": "x", "loud": "perhaps"}, "not true or false"),
-        ({"bind": "x", "rate_hz": "fast"}, "not a number"),
+        ({"bind": "x", "rate_hz": "fast"}, "^--rate-hz: 'fast' is not a number"),
     ],
 )
 def test_bad_values_are_named(options: dict[str, object], match: str) -> None:
@@ -68,8 +68,35 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="must be a table"):
         load_config(Settings, "edge", file=bad)
     bad.write_text("[edge]\nbnd = 1")
-    with pytest.raises(ConfigError, match=r"bad.toml.*unknown key 'bnd'.*'bind'"):
+    with pytest.raises(ConfigError, match=r"bad.toml: \[edge\] bnd: unknown setting .*'bind'"):
         load_config(Settings, "edge", file=bad)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "match"),
+    [
+        ("LIMT", "1", r"^SPLITNET_EDGE_LIMT: unknown setting \(did you mean 'limit'"),
+        ("RATE_HZ", "fast", "^SPLITNET_EDGE_RATE_HZ: 'fast' is not a number"),
+    ],
+)
+def test_bad_variables_are_named(name: str, value: str, match: str) -> None:
+    with pytest.raises(ConfigError, match=match):
+        load_config(Settings, "edge", environ={f"SPLITNET_EDGE_{name}": value})
+
+
+@pytest.mark.parametrize("rate_hz", [0.0, -1.0, float("inf"), float("nan")])
+def test_numbers_are_positive_and_finite(rate_hz: float) -> None:
+    check_positive(Settings("x", rate_hz=1e300), "rate_hz", "limit")
+    check_positive(Settings("x"), "rate_hz")
+    with pytest.raises(ConfigError, match=r"--rate-hz is .*, it must be above 0 and finite"):
+        check_positive(Settings("x", rate_hz=rate_hz), "rate_hz")
+
+
+def test_infinity_is_no_whole_number(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text('[edge]\nbind = "x"\nlimit = inf\n')
+    with pytest.raises(ConfigError, match="limit: inf is not a whole number"):
+        load_config(Settings, "edge", file=file)
 
 
 def test_the_nearest_name_is_suggested_only_if_it_is_near() -> None:

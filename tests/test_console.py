@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -64,6 +66,26 @@ def test_machines_get_the_error_as_json(capsys: pytest.CaptureFixture[str]) -> N
 
     assert console.run(body, json_errors=True) == 2
     assert json.loads(capsys.readouterr().out) == {"error": "bad plan", "kind": "ConfigError"}
+
+
+@pytest.mark.parametrize(
+    "write", ["emit_json({'a': 1})", "say('ready')", "print_table('Plans', ['plan'], [['c1@1']])"]
+)
+def test_a_full_disk_is_one_line(write: str) -> None:
+    script = (
+        f"import sys; from splitnet import console; sys.exit(console.run(lambda: console.{write}))"
+    )
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "error: cannot write the answers: No space left on device\n"
 
 
 def test_progress_without_a_terminal_is_a_line_a_step(capsys: pytest.CaptureFixture[str]) -> None:

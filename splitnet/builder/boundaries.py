@@ -55,8 +55,10 @@ def choose_boundaries(
 
     Raises
     ------
+    UnknownNameError
+        An unknown cut.
     PartitionError
-        An unknown or barred cut, or more named ones than `limit`.
+        A barred cut, or more named ones than `limit`.
     """
     choices: dict[Cut, Choice] = {}
     for names, reason in ((wanted or (), "asked for"), (must, "a bottleneck or an exit is there")):

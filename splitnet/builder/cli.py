@@ -19,6 +19,7 @@ from splitnet.console import (
     print_table,
     progress,
     run,
+    say,
 )
 
 _BUILD_EXAMPLE = """example:
@@ -112,8 +113,8 @@ def _build(arguments: argparse.Namespace) -> int:
         return EXIT_OK
     show(tables(summary)[:-1], print_table)
     for note in summary["notes"]:
-        sys.stdout.write(f"note: {note}\n")
-    sys.stdout.write(f"built {summary['out']} in {summary['seconds']:.0f} s\n")
+        say(f"note: {note}")
+    say(f"built {summary['out']} in {summary['seconds']:.0f} s")
     return EXIT_OK
 
 

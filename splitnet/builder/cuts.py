@@ -13,8 +13,11 @@ import numpy as np
 from splitnet.builder.graph import Graph, Node
 from splitnet.builder.operators import ACTIVATIONS, is_elementwise
 from splitnet.config import nearest
-from splitnet.errors import PartitionError
+from splitnet.errors import PartitionError, UnknownNameError
 from splitnet.values import DTYPE_BYTES, TensorSpec
+
+NAMED_CUTS = 12
+"""Cuts that an error message lists, so that it stays a line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +86,18 @@ def resolve_cut(name: str, cuts: Sequence[Cut]) -> Cut:
 
     Raises
     ------
+    UnknownNameError
+        No such cut (with the nearest name and those that may be boundaries).
     PartitionError
-        No such cut (with the nearest name), or one that may not be a boundary.
+        The cut may not be a boundary.
     """
     inside = [c for c in cuts if name and (c.id == name or f"{c.module}.".startswith(f"{name}."))]
     if not inside:
         modules = {m for c in cuts for m in accumulate(c.module.split("."), "{}.{}".format)}
         hint = nearest(name, [*(c.id for c in cuts), *filter(None, modules)])
-        raise PartitionError(
-            f"no single-tensor cut {name!r}{hint}; the model has {len(cuts)} of them "
-            "(splitnet inspect lists those of a bundle)"
-        )
+        usable = [c.id for c in cuts if not c.barred]
+        named = ", ".join(usable[:NAMED_CUTS]) + (", ..." if len(usable) > NAMED_CUTS else "")
+        raise UnknownNameError(f"no single-tensor cut {name!r}{hint}; known: {named or 'none'}")
     cut = inside[-1]
     if cut.barred:
         later = next((c.id for c in cuts[cuts.index(cut) :] if not c.barred), None)

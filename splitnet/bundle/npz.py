@@ -6,6 +6,7 @@ is checked against the bytes that are really there.
 
 from __future__ import annotations
 
+import lzma
 import re
 import struct
 import zipfile
@@ -32,9 +33,10 @@ _HEADER = re.compile(
 )
 """An npy header of version 1.0 as numpy writes it, little endian, in C order."""
 
-_DAMAGE = (
+ZIP_DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
+    lzma.LZMAError,
     struct.error,
     EOFError,
     LookupError,
@@ -43,7 +45,7 @@ _DAMAGE = (
     RuntimeError,
     ValueError,
 )
-"""What `zipfile` raises on damaged bytes, and this module itself."""
+"""What `zipfile` and `numpy` raise on damaged bytes, and this module itself."""
 
 
 def write_npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
@@ -73,7 +75,7 @@ def read_npz(data: bytes, file: str) -> dict[str, NDArray[Any]]:
             members = archive.infolist()
             _check_sizes(members)
             return {m.filename.removesuffix(".npy"): _parse(archive.read(m)) for m in members}
-    except _DAMAGE as error:
+    except ZIP_DAMAGE as error:
         raise BundleError(f"{file} is damaged ({error}); build the bundle again") from error
 
 

@@ -26,7 +26,12 @@ def open_bundle(directory: Path) -> Bundle:
         raise BundleError(
             f"there is no bundle at {directory}; make one with splitnet build --out {directory}"
         )
-    return load_bundle(lambda name: _read(directory, name))
+    try:
+        return load_bundle(lambda name: _read(directory, name))
+    except BundleError as error:
+        if str(error).startswith((f"{directory}/", f"{directory}:")):
+            raise
+        raise BundleError(f"{directory}: {error}") from error
 
 
 def check_files(directory: Path, bundle: Bundle) -> None:

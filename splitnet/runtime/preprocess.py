@@ -121,6 +121,11 @@ def _letterbox(image: Array, step: Step) -> Array:
 
 
 def _scale(image: Array, step: Step) -> Array:
+    if image.dtype.kind not in "ui":
+        raise TensorMismatchError(
+            f"step 'scale' needs whole numbers, the sample is {image.dtype}; give uint8 samples, "
+            "or build the bundle without scale"
+        )
     return image.astype(np.float32) / np.float32(step["by"])
 
 

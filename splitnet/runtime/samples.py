@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from splitnet.bundle.npz import ZIP_DAMAGE
 from splitnet.errors import ConfigError
 
 Array: TypeAlias = NDArray[Any]
@@ -84,7 +84,7 @@ def read_npz(path: Path) -> Samples:
         raise
     except FileNotFoundError:
         raise ConfigError(f"there is no file {path}") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (*ZIP_DAMAGE, MemoryError) as error:
         raise ConfigError(f"{path} is not a readable .npz file: {error}") from error
     if x.dtype.kind not in "uif" or x.ndim < 2 or not len(x):
         raise ConfigError(f"{path}: x must be numbers of shape (N, ...), found {x.dtype} {x.shape}")

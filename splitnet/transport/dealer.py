@@ -3,33 +3,53 @@
 from __future__ import annotations
 
 import struct
+import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import zmq
 
 from splitnet.errors import OverloadError, TransportError
-from splitnet.transport.frames import Frames, receive, size
+from splitnet.transport.frames import CURVE_BYTES, Frames, receive, size
+from splitnet.transport.keys import ClientKeys
 from splitnet.transport.reactor import Reactor
+from splitnet.transport.tcp_info import TcpInfo, limit_unsent, read_tcp_info
 
 SEND_HWM = 4
 """Messages that libzmq may hide in its queue; what waits longer waits in ours and can be purged."""
 
+UNSENT_BYTES = 16 << 10
+"""Unsent bytes that the kernel may hide. Measured at 50 Mbit/s and 50 ms: as fast as without the
+bound, while a send buffer of that size leaves a tenth of it."""
+
+TCP_INFO_S = 0.5
+"""Age of the kernel's figures, at most, when a connection is lost."""
+
 _MONITORED = (
-    zmq.EVENT_HANDSHAKE_SUCCEEDED
+    zmq.EVENT_CONNECTED
+    | zmq.EVENT_HANDSHAKE_SUCCEEDED
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
     | zmq.EVENT_HANDSHAKE_FAILED_AUTH
     | zmq.EVENT_CLOSED
     | zmq.EVENT_DISCONNECTED
 )
-_REASONS = {
+_REASONS: Mapping[int, str] = {
     zmq.EVENT_CLOSED: "nobody listens there",
     zmq.EVENT_DISCONNECTED: "the connection was lost",
-    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "the peer does not speak ZeroMQ",
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "handshake broken off: the peer wants keys and none "
+    "are given here, it does not speak ZeroMQ, or the link broke",
     zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "the peer speaks another ZeroMQ protocol",
-    zmq.EVENT_HANDSHAKE_FAILED_AUTH: "the peer refused our key",
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH: "handshake refused",
+}
+_WANTS_KEYS = "handshake refused: the peer wants keys, none are given here"
+_KEYED_REASONS: Mapping[int, str] = {
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "handshake broken off: the server key given here is not "
+    "the key of this {peer}, the {peer} uses no keys, or the link broke",
+    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "handshake refused: the {peer} uses no keys, some are "
+    "given here",
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH: "handshake refused: the {peer} does not know this key",
 }
 _MONITOR_EVENT = struct.Struct("=hi")
 """zmq_socket_monitor(3): the event's number and its value, in the order of the host."""
@@ -62,6 +82,8 @@ class Dealer:
     connect_s
         Time that connecting and shaking hands may take each. A peer that sends bytes of another
         protocol can outlast it: whoever opens a dealer keeps a timer of its own.
+    keys
+        Our pair and the key that the worker must have; without them nothing is encrypted.
     """
 
     def __init__(
@@ -72,15 +94,20 @@ class Dealer:
         max_message_bytes: int,
         queue_bytes: int,
         connect_s: float,
+        keys: ClientKeys | None = None,
     ) -> None:
         self._reactor = reactor
         self._endpoint = endpoint
+        self._keys = keys
         self._max_message_bytes = max_message_bytes
         self._queue_bytes = queue_bytes
         self._connect_ms = int(1000 * connect_s)
         self._waiting: deque[Frames] = deque()
         self._waiting_bytes = 0
         self._blocked = False
+        self._descriptor: int | None = None
+        self._tcp_info: TcpInfo | None = None
+        self._informed_s = 0.0
 
     def open(self) -> None:
         """Begin to connect; `events` tells how it went.
@@ -97,12 +124,16 @@ class Dealer:
             (zmq.IMMEDIATE, 1),
             (zmq.RECONNECT_IVL, -1),
             (zmq.SNDHWM, SEND_HWM),
-            (zmq.MAXMSGSIZE, self._max_message_bytes),
+            (zmq.MAXMSGSIZE, self._max_message_bytes + (CURVE_BYTES if self._keys else 0)),
             (zmq.CONNECT_TIMEOUT, self._connect_ms),
             (zmq.HANDSHAKE_IVL, self._connect_ms),
             (zmq.IPV6, int(self._endpoint.startswith("tcp://["))),
         ):
             self._socket.setsockopt(option, value)
+        if self._keys is not None:
+            self._socket.setsockopt(zmq.CURVE_SERVERKEY, self._keys.server.text.encode())
+            self._socket.setsockopt(zmq.CURVE_PUBLICKEY, self._keys.own.public.text.encode())
+            self._socket.setsockopt(zmq.CURVE_SECRETKEY, self._keys.own.secret.encode())
         self._reactor.watch(self._socket)
         self._reactor.watch(self._monitor)
         try:
@@ -116,6 +147,7 @@ class Dealer:
 
         What libzmq has already taken may still go out for `linger_s`.
         """
+        self._descriptor = None
         self._waiting.clear()
         self._waiting_bytes = 0
         self._reactor.forget(self._monitor)
@@ -148,8 +180,17 @@ class Dealer:
         Close the dealer only after the iterator has ended or was abandoned.
         """
         self._flush()
+        if time.monotonic() - self._informed_s >= TCP_INFO_S:
+            self.tcp_info()
         yield from self._messages()
         yield from self._changes()
+
+    def tcp_info(self) -> TcpInfo | None:
+        """Return what the kernel knows of the connection; of a lost one, what was read last."""
+        if self._descriptor is not None:
+            self._informed_s = time.monotonic()
+            self._tcp_info = read_tcp_info(self._descriptor) or self._tcp_info
+        return self._tcp_info
 
     def _messages(self) -> Iterator[list[bytes]]:
         while not self._socket.closed and (frames := receive(self._socket)) is not None:
@@ -157,12 +198,24 @@ class Dealer:
 
     def _changes(self) -> Iterator[Up | Down]:
         while not self._socket.closed and (frames := receive(self._monitor)) is not None:
-            event, _ = _MONITOR_EVENT.unpack(frames[0])
-            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            event, value = _MONITOR_EVENT.unpack(frames[0])
+            if event == zmq.EVENT_CONNECTED:
+                self._descriptor = value
+                limit_unsent(value, UNSENT_BYTES)
+            elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 yield Up()
             elif event in _REASONS:
-                yield Down(f"{self._endpoint}: {_REASONS[event]}")
+                self._descriptor = None
+                yield Down(f"{self._endpoint}: {self._reason(event, value)}")
                 return
+
+    def _reason(self, event: int, value: int) -> str:
+        if self._keys is not None:
+            reason = _KEYED_REASONS.get(event, _REASONS[event])
+            return reason.format(peer=self._keys.server.kind or "worker")
+        if value == zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH:
+            return _WANTS_KEYS
+        return _REASONS[event]
 
     def _flush(self) -> None:
         while self._waiting:

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import zmq
 
 from splitnet.errors import TransportError
-from splitnet.transport.frames import Frames, receive, size
+from splitnet.transport.frames import CURVE_BYTES, Frames, receive, receive_from, size
+from splitnet.transport.gate import Gate
 from splitnet.transport.reactor import Reactor
 
 HWM = 64
@@ -30,6 +31,8 @@ class Router:
         A peer that sends a larger frame is disconnected by libzmq.
     queue_bytes
         Bound on what waits for one peer; beyond it the peer is given up.
+    gate
+        Who may connect, and the keys to it; without one, everybody may and nothing is encrypted.
     """
 
     def __init__(
@@ -39,8 +42,10 @@ class Router:
         *,
         max_message_bytes: int,
         queue_bytes: int,
+        gate: Gate | None = None,
     ) -> None:
         self._reactor = reactor
+        self._gate = gate
         self._wanted = endpoint
         self._max_message_bytes = max_message_bytes
         self._queue_bytes = queue_bytes
@@ -63,22 +68,28 @@ class Router:
         Raises
         ------
         TransportError
-            The port is taken or the address is not this machine's.
+            The port is taken or the address is not this machine's, or the reactor has two gates.
         """
+        if self._gate is not None:
+            self._gate.open(self._reactor)
         self._socket = self._reactor.context.socket(zmq.ROUTER)
         for option, value in (
             (zmq.LINGER, 0),
             (zmq.ROUTER_MANDATORY, 1),
             (zmq.SNDHWM, HWM),
             (zmq.RCVHWM, HWM),
-            (zmq.MAXMSGSIZE, self._max_message_bytes),
+            (zmq.MAXMSGSIZE, self._max_message_bytes + (CURVE_BYTES if self._gate else 0)),
             (zmq.IPV6, int(self._wanted.startswith("tcp://["))),
         ):
             self._socket.setsockopt(option, value)
+        if self._gate is not None:
+            self._gate.guard(self._socket)
         try:
             self._socket.bind(self._wanted)
         except zmq.ZMQError as error:
             self._socket.close(linger=0)
+            if self._gate is not None:
+                self._gate.close()
             if error.errno == zmq.EADDRINUSE:
                 raise TransportError(
                     f"{self._wanted} is in use; stop the program that listens there or choose "
@@ -91,14 +102,32 @@ class Router:
         """Close the socket; libzmq may send for `linger_s` what it has already taken."""
         self._reactor.forget(self._socket)
         self._socket.close(linger=int(1000 * linger_s))
+        if self._gate is not None:
+            self._gate.close()
 
     def receive(self) -> Iterator[tuple[bytes, list[bytes]]]:
-        """Yield the messages that wait, with the name of their peer."""
+        """Yield the messages that wait, with the name of their peer; let in who may come in.
+
+        What comes from a key that was taken off the list is thrown away, so that its session ends
+        by silence.
+        """
+        if self._gate is not None:
+            self._gate.serve()
         for _ in range(RECEIVE_LIMIT):
-            frames = receive(self._socket)
+            frames = self._take()
             if frames is None:
                 return
-            yield frames[0], frames[1:]
+            if frames:
+                yield frames[0], frames[1:]
+
+    def _take(self) -> list[bytes] | None:
+        if self._gate is None or not self._gate.revoking:
+            return receive(self._socket)
+        found = receive_from(self._socket)
+        if found is None:
+            return None
+        key, frames = found
+        return frames if self._gate.allows(key) else []
 
     def send(self, peer: bytes, frames: Frames) -> bool:
         """Send a message or keep it for later; ``False`` if the peer is gone."""

@@ -2,6 +2,7 @@
 
 from splitnet.wire.bounds import MAX_PAYLOAD_BYTES, MAX_REFINEMENTS, MIN_CHUNK_BYTES
 from splitnet.wire.discovery import Announce, Blob, Get, Lookup, Offer, WorkerOffer
+from splitnet.wire.fields import check_field
 from splitnet.wire.framing import (
     MAGIC,
     MAX_HEAD_BYTES,
@@ -66,6 +67,7 @@ __all__ = [
     "StreamLost",
     "Welcome",
     "WorkerOffer",
+    "check_field",
     "checksum",
     "decode",
     "encode",

@@ -1,4 +1,4 @@
-"""The messages that find workers and fetch files by hash; specified, not yet sent."""
+"""The messages that find workers and fetch files by hash; the latter are not sent yet."""
 
 from __future__ import annotations
 

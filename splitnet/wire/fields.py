@@ -272,6 +272,14 @@ def field_types(cls: type[Any]) -> dict[str, FieldType]:
     return {name: metadata[0] for name, metadata in declared.items() if metadata}
 
 
+def check_field(cls: type[Any], name: str, value: Any) -> None:
+    """Raise `ValueError` unless the field `name` of the dataclass `cls` takes `value`.
+
+    Whoever sets such a value learns so before the first message is written.
+    """
+    field_types(cls)[name].write(value)
+
+
 def _check_array(value: Any) -> None:
     if type(value) is not tuple:
         raise ValueError(f" is {_shown(value)}, must be an array")

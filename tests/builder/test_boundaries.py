@@ -6,7 +6,7 @@ import pytest
 
 from splitnet.builder.boundaries import choose_boundaries
 from splitnet.builder.cuts import Cut
-from splitnet.errors import PartitionError
+from splitnet.errors import PartitionError, UnknownNameError
 from splitnet.values import TensorSpec
 
 
@@ -76,5 +76,5 @@ def test_more_named_cuts_than_allowed() -> None:
 def test_barred_and_unknown_names() -> None:
     with pytest.raises(PartitionError, match=r"'b' .*between Conv and its activation; cut at 'c'"):
         choose_boundaries(CUTS, ["b"])
-    with pytest.raises(PartitionError, match=r"no single-tensor cut 'layer2'.*'layer1'"):
+    with pytest.raises(UnknownNameError, match=r"no single-tensor cut 'layer2'.*'layer1'"):
         choose_boundaries(CUTS, ["layer2"])

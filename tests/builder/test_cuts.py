@@ -14,12 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from splitnet.builder.cuts import find_cuts, resolve_cut
+from splitnet.builder.cuts import Cut, find_cuts, resolve_cut
 from splitnet.builder.graph import Graph, Node
 from splitnet.builder.graph_reader import read_graph
 from splitnet.builder.model import SourceModel
 from splitnet.builder.shapes import Measured
-from splitnet.errors import PartitionError
+from splitnet.errors import PartitionError, UnknownNameError
+from splitnet.values import TensorSpec
 
 LoadNetwork = Callable[[str], SourceModel]
 
@@ -98,15 +99,34 @@ def test_module_paths_name_the_last_cut_inside(network: LoadNetwork) -> None:
     ("name", "message"),
     [
         ("stem.1", r"'stem.1' \(stem.1:conv:0\): .*activation; cut at 'stem.2:relu:0' instead"),
+    ],
+)
+def test_barred_names(network: LoadNetwork, name: str, message: str) -> None:
+    with pytest.raises(PartitionError, match=message):
+        resolve_cut(name, find_cuts(network("residual").graph))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
         ("sten", "did you mean 'stem'"),
         ("relu:1", "did you mean 'relu:0'"),
         ("", "no single-tensor cut ''"),
-        ("ste", "no single-tensor cut 'ste'"),
+        ("ste", "no single-tensor cut 'ste'.*; known: stem.2:relu:0, relu:0, down.1:mul:1, resha"),
     ],
 )
-def test_unusable_names(network: LoadNetwork, name: str, message: str) -> None:
-    with pytest.raises(PartitionError, match=message):
+def test_unknown_names(network: LoadNetwork, name: str, message: str) -> None:
+    with pytest.raises(UnknownNameError, match=message):
         resolve_cut(name, find_cuts(network("residual").graph))
+
+
+@pytest.mark.parametrize(("count", "end"), [(0, "none"), (12, "c11"), (13, "c11, ...")])
+def test_an_unknown_name_lists_a_line_of_cuts(count: int, end: str) -> None:
+    spec = TensorSpec("t", "float32", ("N", 4))
+    cuts = [Cut(f"c{number}", "t", spec, 16, 1, 1) for number in range(count)]
+    with pytest.raises(UnknownNameError) as caught:
+        resolve_cut("nowhere", cuts)
+    assert str(caught.value).endswith(end)
 
 
 def test_ids_survive_an_export_in_another_process(network: LoadNetwork) -> None:

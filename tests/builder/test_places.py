@@ -7,7 +7,7 @@ import pytest
 from splitnet.builder.boundaries import Choice
 from splitnet.builder.cuts import Cut
 from splitnet.builder.places import choose_places
-from splitnet.errors import PartitionError
+from splitnet.errors import PartitionError, UnknownNameError
 from splitnet.values import TensorSpec
 
 
@@ -62,9 +62,13 @@ def test_nothing_fits() -> None:
         ("auto", "flat", r"no bottleneck can stand at 'flat': .*\(N, C, H, W\)"),
         ("steps", "auto", "no exit can stand at 'steps': .*dynamic"),
         ("words", "auto", "no exit can stand at 'words': .*int64"),
-        ("thrid", "auto", "third"),
     ],
 )
 def test_places_that_do_not_suit(exit_at: str, bottleneck_at: str, message: str) -> None:
     with pytest.raises(PartitionError, match=message):
         choose_places(_choices(*(c.module for c in CUTS)), CUTS, exit_at, bottleneck_at)
+
+
+def test_an_unknown_place() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'third'"):
+        choose_places(_choices(*(c.module for c in CUTS)), CUTS, "thrid", "auto")

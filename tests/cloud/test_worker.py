@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from splitnet.bundle import Bundle
+from splitnet.cloud.log_limit import INTERVAL_S
 from splitnet.cloud.worker import LAST_WORDS_S, CloudWorker
 from splitnet.errors import WireCode
 from splitnet.machines.worker import WorkerConfig, WorkerMachine
@@ -224,6 +225,18 @@ def test_garbage_costs_its_sender_alone(served: Served, reactor: Reactor, bundle
             assert bad.receive(Error).code is WireCode.MALFORMED
         good.send(infer(bundle, welcome, 1, "input"))
         assert good.receive(Reply).request == 1
+
+
+def test_a_flood_of_garbage_is_few_lines(
+    served: Served, reactor: Reactor, caplog: pytest.LogCaptureFixture
+) -> None:
+    began_s = time.monotonic()
+    with device(reactor, served) as bad:
+        for _ in range(50):
+            bad.dealer.send([b"garbage"])
+            bad.receive(Error)
+    lines = [record for record in caplog.records if record.getMessage().startswith("refused")]
+    assert 1 <= len(lines) <= 1 + (time.monotonic() - began_s) / INTERVAL_S
 
 
 def test_random_bytes_and_half_a_message_on_the_port_cost_nobody_anything(

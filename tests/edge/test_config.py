@@ -36,6 +36,11 @@ def test_command_line_over_environment_over_file(tmp_path: Path) -> None:
         ({"rate": "0"}, "--rate is 0.0, it must be above 0"),
         ({"deadline_ms": "-1"}, "--deadline-ms is -1.0"),
         ({"deadline_ms": "nan"}, "--deadline-ms is nan"),
+        ({"deadline_ms": "inf"}, "--deadline-ms is inf, it must be above 0 and finite"),
+        ({"rate": "inf"}, "--rate is inf"),
+        ({"max_reply_bytes": "99999999999"}, "--max-reply-bytes is 9+, must be .* to 4294967295"),
+        ({"device": "\u00fc" * 65}, "--device has 130 bytes, allowed are at most 128"),
+        ({"device": "a\nb"}, "--device has the control character"),
         ({"max_inflight": "0"}, "--max-inflight is 0"),
         ({"limit": "many"}, "limit: 'many' is not a whole number"),
     ],
@@ -46,5 +51,11 @@ def test_values_out_of_range_are_named(options: dict[str, Any], message: str) ->
 
 
 def test_what_is_missing_is_named() -> None:
-    with pytest.raises(ConfigError, match="missing --bundle, --connect, --source"):
+    with pytest.raises(ConfigError, match="missing --bundle, --source"):
         load_config(EdgeConfig, "edge")
+
+
+@pytest.mark.parametrize("ways", [{}, {"connect": "tcp://h:1", "directory": "tcp://h:2"}])
+def test_there_is_one_way_to_a_worker(ways: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match="give one of --connect"):
+        load_config(EdgeConfig, "edge", options={"bundle": "b", "source": "x.npz", **ways})

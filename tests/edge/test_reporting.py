@@ -10,6 +10,7 @@ import numpy as np
 from splitnet.edge.reporting import Answer, Summary, answer_line
 from splitnet.edge.sources import Frame
 from splitnet.machines.agent_io import CloudResult, Deliver, LocalResult
+from splitnet.transport.tcp_info import TcpInfo
 from splitnet.values import Provenance
 
 FRAME = Frame("page", lambda: np.zeros(1))
@@ -112,7 +113,21 @@ def test_the_summary_counts_by_plan_and_by_who_answered() -> None:
     assert cloud["latency_ms"] == {"p50": 200.0, "p95": 300.0}
 
 
+def test_the_kernel_s_figures_of_the_last_connection() -> None:
+    summary = Summary()
+    summary.link = TcpInfo(0.0123456, 0.01, 3, 4096, 1e6, app_limited=True)
+    assert summary.to_json({})["link"] == {
+        "rtt_ms": 12.346,
+        "min_rtt_ms": 10.0,
+        "retransmits": 3,
+        "unsent_bytes": 4096,
+        "delivery_bps": 1e6,
+        "app_limited": True,
+    }
+
+
 def test_an_empty_summary() -> None:
     found = Summary().to_json({})
+    assert found["link"] is None
     assert (found["answers"], found["accuracy"], found["plans"]) == (0, None, [])
     assert found["latency_ms"] == {"p50": None, "p95": None}

@@ -15,7 +15,7 @@ from PIL import Image
 from splitnet.bundle import Contract
 from splitnet.processes import cloud_process
 from splitnet.runtime.directory import open_bundle
-from tests.end_to_end.conftest import LIVE, SAMPLES, Run, frames_of
+from tests.end_to_end.conftest import LIVE, PATIENCE_S, SAMPLES, Run, command, frames_of
 
 USAGE, FAILED = 2, 1
 
@@ -36,7 +36,11 @@ def copy(sample_directory: Path, tmp_path: Path) -> Path:
         (["--bundle", "nothing"], FAILED, "there is no bundle at nothing"),
         (["--connect", "tcp://10.0.0.1:5555"], USAGE, "needs keys"),
         (["--connect", "nonsense"], USAGE, "--connect 'nonsense' is not an endpoint"),
-        (["--rate", "fast"], USAGE, "rate: 'fast' is not a number"),
+        (["--rate", "fast"], USAGE, "--rate: 'fast' is not a number"),
+        (["--rate", "inf"], USAGE, "--rate is inf, it must be above 0 and finite"),
+        (["--max-reply-bytes", "99999999999"], USAGE, "must be an integer 0 to 4294967295"),
+        (["--device", "d" * 129], USAGE, "--device has 129 bytes, allowed are at most 128"),
+        (["--json", "--limit", "0"], USAGE, "--limit is 0"),
         (["--emulate-device", "0.1"], USAGE, "at least 1 is needed"),
         (["--deadline-ms", "0.01"], USAGE, "--deadline-ms 0.01 is shorter than the first answer"),
         (["--config", "nothing.toml"], USAGE, "cannot read the configuration nothing.toml"),
@@ -59,6 +63,7 @@ def test_options_that_cannot_be_used(
         (["edge", "rnu"], "rnu"),
         (["cloud", "serve"], "missing --bundle"),
         (["cloud", "serve", "--bundle", "b", "--bind", "tcp://0.0.0.0:1"], "needs keys"),
+        (["cloud", "serve", "--bundle", "b", "--max-chunk-bytes", "100"], "512 to 67108864"),
         ([], "COMMAND"),
     ],
 )
@@ -72,7 +77,7 @@ def test_the_environment_is_checked_like_options(splitnet: Run, samples: Path) -
     arguments = ("edge", "run", "--bundle", "b", "--connect", "tcp://127.0.0.1:9")
     done = splitnet(*arguments, "--source", samples, env={"SPLITNET_EDGE_POLCY": "greedy"})
     assert done.code == USAGE
-    assert "environment: unknown key 'polcy' (did you mean 'policy'?)" in done.error
+    assert "SPLITNET_EDGE_POLCY: unknown setting (did you mean 'policy'?)" in done.error
 
 
 @pytest.mark.parametrize("name", ["segment-1.onnx", "contract.json", "sample_table.npz"])
@@ -102,6 +107,7 @@ def test_a_missing_shard(edge: Run, copy: Path) -> None:
         (np.zeros((2, 30, 32), np.uint8), "shape (1, 1, 30, 32)"),
         (np.zeros((2, 32, 32, 3), np.uint8), "shape (1, 3, 32, 32)"),
         (np.zeros((2, 32, 32), np.float64), "dtype float64 is not accepted"),
+        (np.zeros((2, 32, 32), np.float32), "'scale' needs whole numbers, the sample is float32"),
         (np.zeros((2, 9), np.uint8), "is not an image"),
     ],
 )
@@ -118,8 +124,9 @@ def test_labels_that_do_not_fit_the_model(edge: Run, tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", x=np.zeros((1, 32, 32), np.uint8), y=np.zeros((1, 64), np.int64))
     options = ("--source", tmp_path / "x.npz", "--policy", "fixed:plan=device:end")
     done = edge("tcp://127.0.0.1:9", *options)
-    assert done.code == FAILED
-    assert "gives 1 labels a sample, the data has 64" in done.stderr
+    assert done.code == USAGE
+    assert "gives 1 labels a sample, the data has 64" in done.error
+    assert done.answers == []
 
 
 def test_an_unreadable_image_is_named_counted_and_costs_no_other(edge: Run, tmp_path: Path) -> None:
@@ -132,6 +139,24 @@ def test_an_unreadable_image_is_named_counted_and_costs_no_other(edge: Run, tmp_
     errors = {answer["frame"]: answer["error"] for answer in done.answers}
     assert [frame for frame, error in sorted(errors.items()) if error] == [2]
     assert done.stderr.count("cannot read the image") == 1
+
+
+def test_answers_that_cannot_be_written(sample_directory: Path, samples: Path) -> None:
+    options = ("--bundle", sample_directory, "--source", samples, "--connect", "tcp://127.0.0.1:9")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            command("edge", "run", *options, "--policy", "fixed:plan=device:end", "--json"),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+    assert done.returncode == FAILED
+    assert done.stderr.splitlines()[-1] == (
+        "error: cannot write the answers: No space left on device"
+    )
+    assert "Traceback" not in done.stderr
 
 
 def test_a_port_in_use(splitnet: Run, sample_directory: Path) -> None:

@@ -34,6 +34,20 @@ def test_a_missing_document(copy: Path) -> None:
         open_bundle(copy)
 
 
+@pytest.mark.parametrize("name", ["contract.json", "advice.json", "sample_table.npz"])
+@pytest.mark.parametrize("content", [b"{}", None])
+def test_a_bad_document_is_named_with_its_bundle_once(
+    copy: Path, name: str, content: bytes | None
+) -> None:
+    (copy / name).unlink()
+    if content is not None:
+        (copy / name).write_bytes(content)
+    with pytest.raises(BundleError, match=name) as caught:
+        open_bundle(copy)
+    assert str(caught.value).startswith(str(copy))
+    assert str(caught.value).count(str(copy)) == 1
+
+
 def test_a_missing_shard(copy: Path, bundle: Bundle) -> None:
     shard = bundle.contract.segments[1].graph.shards[0]
     (copy / "shards" / shard).unlink()

@@ -129,6 +129,11 @@ def test_the_defaults() -> None:
         (np.array([["a"]]), "", "is not accepted"),
         (np.zeros((4, 4), np.int32), "resize=2", "only uint8 and float32"),
         (np.zeros((4, 4, 3), np.uint8), "mean=1:2:3,std=1:1:1", "put scale first"),
+        (
+            np.zeros((4, 4), np.float32),
+            "scale=255",
+            "needs whole numbers, the sample is float32; give uint8 samples, or build .* without",
+        ),
         (np.zeros((4, 4, 1), np.uint8), "scale=1,mean=1:2:3,std=1:1:1", "has 1 channels"),
     ],
 )

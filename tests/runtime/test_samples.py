@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +65,25 @@ def test_files_that_are_no_npz(tmp_path: Path) -> None:
     np.savez(tmp_path / "b.npz", x=np.array([object()]), allow_pickle=True)
     with pytest.raises(ConfigError, match="not a readable"):
         read_npz(tmp_path / "b.npz")
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_one_damaged_byte_is_a_config_error_or_harmless(
+    tmp_path: Path, save: Callable[..., None]
+) -> None:
+    save(tmp_path / "a.npz", x=np.arange(96, dtype=np.uint8).reshape(6, 4, 4))
+    data = (tmp_path / "a.npz").read_bytes()
+    refused = 0
+    for place, mask in product(range(len(data)), (0x01, 0x04, 0xFF)):
+        damaged = bytearray(data)
+        damaged[place] ^= mask
+        (tmp_path / "b.npz").write_bytes(damaged)
+        try:
+            read_npz(tmp_path / "b.npz")
+        except ConfigError as error:
+            assert "b.npz" in str(error)
+            refused += 1
+    assert refused > len(data)
 
 
 def test_folders_with_and_without_classes(tmp_path: Path) -> None:

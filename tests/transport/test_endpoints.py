@@ -33,8 +33,18 @@ def test_a_worker_may_let_the_system_choose_its_port(port: str) -> None:
     "text", ["tcp://10.0.0.1:5555", "tcp://0.0.0.0:5555", "tcp://*:5555", "tcp://example.org:80"]
 )
 def test_anything_else_needs_keys(text: str) -> None:
-    with pytest.raises(ConfigError, match="needs keys"):
+    with pytest.raises(ConfigError, match="needs keys: give --key and --allow"):
         check_endpoint(text, "--bind")
+    with pytest.raises(ConfigError, match="needs keys: give --key and --server-key"):
+        check_endpoint(text, "--connect")
+    assert check_endpoint(text, "--bind", keyed=True) == text
+
+
+def test_with_keys_one_address_is_named_to_connect_to() -> None:
+    text = "tcp://example.org:80"
+    assert check_endpoint(text, "--connect", keyed=True) == text
+    with pytest.raises(ConfigError, match="stands for every address; name one"):
+        check_endpoint("tcp://*:80", "--connect", keyed=True)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,257 @@
+"""How close is a simulated run to the same run of real processes? Phase by phase, over the shaper.
+
+A cloud, a shaper and an edge process play four phases of a link; then the simulator plays them
+with the same schedule, and with the stage times that the real run had (an emulated device
+multiplies what this machine does now, not what it did when the bundle was built). The baseline in
+the same run is a second real run: what two runs differ by, no simulator can beat.
+
+    python benchmarks/calibration.py --bundle out/demo/bundle --source out/demo/pages.npz
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from results import parser, percentile, report
+
+from splitnet.bundle import Bundle
+from splitnet.machines.agent_config import AgentConfig
+from splitnet.processes import cloud_process, edge_process, shaper_process
+from splitnet.sim.phased_link import Phase
+from splitnet.sim.running import read_bundle
+from splitnet.sim.scenario import AgentSettings, Scenario, Source, WorkerSettings
+from splitnet.sim.simulation import Simulation
+from splitnet.sim.stage_clock import slowed
+from splitnet.values import Profile, StageTime, decode_stage, segment_stage
+
+POLICIES = {"fixed:plan=bottleneck@1+exits": 40.0, "greedy:floor=0.98": 120.0}
+"""Each with how many times slower than this machine the emulated device is."""
+
+RATE_HZ, DEADLINE_S, QUEUE_FRAMES = 20.0, 0.15, 8
+LINK = {"rate": "20mbit", "delay": "10ms"}
+PHASES = (Phase("good", 0.0), Phase("poor", 6.0), Phase("dead", 12.0), Phase("good again", 18.0))
+END_S = 26.0
+SCHEDULE = """\
+6,rate,400kbit,up
+6,rate,2mbit,down
+6,delay,40ms
+12,dead
+18,alive
+18,rate,20mbit
+18,delay,10ms
+"""
+SETTLING_S = 0.5
+"""After a phase begins, and after the start, answers are of neither phase."""
+
+MAX_P50_ERROR, MAX_P95_ERROR, MAX_SHARE_ERROR = 0.15, 0.25, 0.10
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One answer of either world."""
+
+    arrived_s: float
+    latency_s: float
+    local: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RealRun:
+    """What the processes did; the first frame came `start_s` after the shaper was ready."""
+
+    start_s: float
+    points: list[Point]
+    stages_s: dict[str, list[float]]
+    cloud_s: dict[tuple[str, int], list[tuple[float, float]]]
+
+
+def main() -> int:
+    """Measure, print and write; the exit code says whether every phase is close enough."""
+    options = parser("Simulated runs beside real ones, over the shaper.")
+    options.add_argument("--bundle", type=Path, default=Path("out/demo/bundle"))
+    options.add_argument("--source", type=Path, default=Path("out/demo/pages.npz"))
+    chosen = options.parse_args()
+    if not chosen.bundle.is_dir():
+        print(f"{chosen.bundle} is not there: run `make demo` first", file=sys.stderr)
+        return 2
+    policies = {policy: _compare(chosen, policy) for policy in POLICIES}
+    met = all(phase["met"] for policy in policies.values() for phase in policy.values())
+    target = {"p50": MAX_P50_ERROR, "p95": MAX_P95_ERROR, "local_share": MAX_SHARE_ERROR}
+    report("calibration", {"policies": policies, "target": target, "met": met}, chosen.json)
+    return 0 if met else 1
+
+
+def _compare(chosen: Any, policy: str) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        schedule = Path(folder) / "schedule.csv"
+        schedule.write_text(SCHEDULE)
+        real = _real(chosen, policy, schedule)
+        again = _real(chosen, policy, schedule)
+        simulated = _simulated(read_bundle(chosen.bundle), policy, schedule, real)
+    return {
+        phase.name: _phase(
+            *(_in_phase(run, phase) for run in (real.points, again.points, simulated))
+        )
+        for phase in PHASES
+    }
+
+
+def _phase(real: list[Point], again: list[Point], simulated: list[Point]) -> dict[str, Any]:
+    found = {"real": real, "real_again": again, "simulated": simulated}
+    figures = {name: _figures(points) for name, points in found.items()}
+    wanted, got = figures["real"], figures["simulated"]
+    error = {
+        "p50": got["p50_ms"] / wanted["p50_ms"] - 1,
+        "p95": got["p95_ms"] / wanted["p95_ms"] - 1,
+        "local_share": got["local_share"] - wanted["local_share"],
+    }
+    met = (
+        abs(error["p50"]) <= MAX_P50_ERROR
+        and abs(error["p95"]) <= MAX_P95_ERROR
+        and abs(error["local_share"]) <= MAX_SHARE_ERROR
+    )
+    return {**figures, "error": error, "met": met}
+
+
+def _figures(points: Sequence[Point]) -> dict[str, float]:
+    latencies_ms = [1000 * point.latency_s for point in points]
+    return {
+        "answers": len(points),
+        "p50_ms": percentile(latencies_ms, 50),
+        "p95_ms": percentile(latencies_ms, 95),
+        "local_share": sum(point.local for point in points) / len(points),
+    }
+
+
+def _in_phase(points: list[Point], phase: Phase) -> list[Point]:
+    starts_s = [other.start_s for other in PHASES]
+    return [
+        point
+        for point in points
+        if PHASES[bisect_right(starts_s, point.arrived_s) - 1] is phase
+        and point.arrived_s - phase.start_s >= SETTLING_S
+        and point.arrived_s < END_S
+    ]
+
+
+# --- the two worlds -----------------------------------------------------------------------------
+
+
+def _real(chosen: Any, policy: str, schedule: Path) -> RealRun:
+    link = [text for key, value in LINK.items() for text in (f"--{key}", value)]
+    options = ["--source", str(chosen.source), "--repeat", "100", "--policy", policy]
+    options += ["--rate", f"{RATE_HZ:g}", "--limit", str(round(RATE_HZ * END_S))]
+    options += ["--deadline-ms", f"{1000 * DEADLINE_S:g}", "--queue", str(QUEUE_FRAMES)]
+    options += ["--emulate-device", f"{POLICIES[policy]:g}"]
+    with (
+        cloud_process(chosen.bundle) as cloud,
+        shaper_process(cloud.endpoint, *link, "--schedule", str(schedule)) as shaper,
+    ):
+        ready_s = time.monotonic()
+        with edge_process(chosen.bundle, shaper.endpoint, *options) as edge:
+            lines: list[dict[str, Any]] = []
+            start_s = 0.0
+            for line in edge.answers():
+                if not lines:
+                    passed_s = line["latency_ms"] / 1000 + line["frame"] / RATE_HZ
+                    start_s = time.monotonic() - ready_s - passed_s
+                lines.append(line)
+    stages_s: defaultdict[str, list[float]] = defaultdict(list)
+    cloud_s: defaultdict[tuple[str, int], list[tuple[float, float]]] = defaultdict(list)
+    for line in lines:
+        times_ms = line["stages_ms"]
+        for stage, time_ms in times_ms.items():
+            stages_s[stage].append(time_ms / 1000)
+        if line["answered_by"] == "cloud":
+            served = (line["plan"].partition("@")[0], line["level"])
+            run = (times_ms["cloud:decode"] / 1000, times_ms["cloud:run"] / 1000)
+            cloud_s[served].append(run)
+    points = [
+        Point(
+            start_s + line["frame"] / RATE_HZ,
+            line["latency_ms"] / 1000,
+            line["answered_by"] != "cloud",
+        )
+        for line in lines
+    ]
+    return RealRun(start_s, points, dict(stages_s), dict(cloud_s))
+
+
+def _simulated(bundle: Bundle, policy: str, schedule: Path, real: RealRun) -> list[Point]:
+    built = bundle.advice.profiles[0]
+    profiles = (
+        built,
+        _device_profile(built, real, POLICIES[policy]),
+        _worker_profile(bundle, built, real),
+    )
+    bundle = replace(bundle, advice=replace(bundle.advice, profiles=profiles))
+    device = AgentSettings(
+        source=Source(RATE_HZ, round(RATE_HZ * END_S), real.start_s),
+        policy=policy,
+        profile="device as it was",
+        bounds=AgentConfig(deadline_s=DEADLINE_S, queue_frames=QUEUE_FRAMES),
+    )
+    scenario = Scenario(
+        agents=(device,),
+        link={**LINK, "schedule": str(schedule)},
+        worker=WorkerSettings(profile="worker as it was"),
+        phases=PHASES,
+    )
+    outcome = Simulation(bundle, scenario).run()
+    return [
+        Point(
+            answer.arrived_s,
+            answer.delivered.latency_s,
+            answer.delivered.provenance.answered_by != "cloud",
+        )
+        for answer in outcome.answers
+    ]
+
+
+def _device_profile(built: Profile, real: RealRun, factor: float) -> Profile:
+    """Return the stage times of the run; of what it did not do, those of the build, slowed."""
+    stages = dict(slowed(built, factor).stages)
+    for name, times_s in sorted(real.stages_s.items(), key=lambda item: len(item[1])):
+        keys = name.split("+")
+        if not all(key in built.stages for key in keys):
+            continue
+        whole_s = sum(built.stages[key].p50_s for key in keys)
+        for key in keys:
+            stages[key] = _time(times_s, built.stages[key].p50_s / whole_s)
+    return Profile("device as it was", stages)
+
+
+def _worker_profile(bundle: Bundle, built: Profile, real: RealRun) -> Profile:
+    """Return the times of the run: what an earlier entry takes more is its segment's."""
+    stages = dict(built.stages)
+    behind_s = 0.0
+    for (path, level), runs in sorted(
+        real.cloud_s.items(), key=lambda item: -bundle.contract.path(item[0][0]).hops[0].entry
+    ):
+        entry = bundle.contract.path(path).hops[0].entry
+        stages[decode_stage(path, level)] = _time([decode_s for decode_s, _ in runs])
+        if not behind_s:
+            for index in range(entry + 1, len(bundle.contract.segments)):
+                stages[segment_stage(index)] = StageTime(0.0, 0.0)
+        run = _time([run_s for _, run_s in runs])
+        stages[segment_stage(entry)] = StageTime(
+            max(0.0, run.p50_s - behind_s), max(0.0, run.p95_s - behind_s)
+        )
+        behind_s = max(behind_s, run.p50_s)
+    return Profile("worker as it was", stages)
+
+
+def _time(times_s: Sequence[float], share: float = 1.0) -> StageTime:
+    return StageTime(share * percentile(times_s, 50), share * percentile(times_s, 95))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,36 @@
+"""What is checked before the first frame."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from splitnet.edge.running import _check_labels
+from splitnet.edge.sources import open_source
+from splitnet.errors import ConfigError
+from splitnet.values import TensorSpec
+
+ONE = TensorSpec("y", "float32", ("N", 10))
+PAGE = TensorSpec("y", "float32", ("N", 3, 10))
+
+
+@pytest.mark.parametrize(("output", "width"), [(ONE, 1), (PAGE, 3), (ONE, None), (PAGE, None)])
+def test_labels_of_the_model_s_width_or_none(
+    tmp_path: Path, output: TensorSpec, width: int | None
+) -> None:
+    x = np.zeros((2, 4, 4), np.uint8)
+    if width is None:
+        np.savez(tmp_path / "x.npz", x=x)
+    else:
+        np.savez(tmp_path / "x.npz", x=x, y=np.zeros((2, width), np.int64))
+    _check_labels(open_source(str(tmp_path / "x.npz")), output)
+
+
+@pytest.mark.parametrize(("output", "width"), [(ONE, 3), (PAGE, 1)])
+def test_labels_of_another_width(tmp_path: Path, output: TensorSpec, width: int) -> None:
+    x, y = np.zeros((2, 4, 4), np.uint8), np.zeros((2, width), np.int64)
+    np.savez(tmp_path / "x.npz", x=x, y=y)
+    with pytest.raises(ConfigError, match=rf"x\.npz: the model gives .*, the data has {width};"):
+        _check_labels(open_source(str(tmp_path / "x.npz")), output)
