@@ -28,4 +28,7 @@ def make_policy(text: str) -> Policy:
         if not equals:
             raise ConfigError(f"policy {text!r}: {item!r} should read key=value")
         options[key.strip()] = value.strip()
-    return cls(load_config(cls.Config, f"policy {name}", options=options))
+    try:
+        return cls(load_config(cls.Config, "parameters", options=options, spell=str))
+    except ConfigError as error:
+        raise ConfigError(f"policy {text!r}: {error}") from error

@@ -58,6 +58,7 @@ def load_config(
     options: Mapping[str, Any] | None = None,
     environ: Mapping[str, str] | None = None,
     file: Path | None = None,
+    spell: Callable[[str], str] = option,
 ) -> T:
     """Build the dataclass `cls` from the four sources.
 
@@ -68,6 +69,8 @@ def load_config(
         the environment names (``SPLITNET_EDGE_DEADLINE_MS``).
     options
         Values given on the command line; ``None`` stands for "not given".
+    spell
+        How people write the name of one of the `options`.
 
     Raises
     ------
@@ -80,7 +83,7 @@ def load_config(
     given: list[tuple[Callable[[str], str], Mapping[str, Any]]] = [
         (lambda key: f"{file}: [{section}] {key}", _from_file(file, section)),
         (lambda key: _variable(section, key), _from_environment(environ or {}, section)),
-        (option, {k: v for k, v in (options or {}).items() if v is not None}),
+        (spell, {k: v for k, v in (options or {}).items() if v is not None}),
     ]
     for name_of, source in given:
         for key, value in source.items():
@@ -93,7 +96,7 @@ def load_config(
         if name not in values and f.default is MISSING and f.default_factory is MISSING
     ]
     if missing:
-        raise ConfigError(f"{section}: missing {', '.join(map(option, missing))}")
+        raise ConfigError(f"{section}: missing {', '.join(map(spell, missing))}")
     return cls(**values)
 
 

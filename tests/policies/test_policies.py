@@ -108,11 +108,11 @@ def test_fixed_follows_its_plan_and_its_exits() -> None:
     ("text", "error", "match"),
     [
         ("gredy", UnknownNameError, "did you mean 'greedy'.*known: fixed, greedy"),
-        ("greedy:flor=0.5", ConfigError, "unknown key 'flor'.*floor"),
+        ("greedy:flor=0.5", ConfigError, "'greedy:flor=0.5': flor: unknown setting.*floor"),
         ("greedy:floor=high", ConfigError, "'high' is not a number"),
         ("greedy:floor=2", ConfigError, r"\[0, 1\], got 2"),
         ("greedy:0.9", ConfigError, "key=value"),
-        ("fixed", ConfigError, "missing --plan"),
+        ("fixed", ConfigError, "'fixed': parameters: missing plan"),
     ],
 )
 def test_bad_policy_texts_are_named(text: str, error: type[Exception], match: str) -> None:
