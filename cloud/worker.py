@@ -36,6 +36,13 @@ from splitnet.wire import decode, encode
 
 log = logging.getLogger(__name__)
 
+FAREWELL_S = 0.15
+"""Time that devices have to read the last replies and the farewell.
+
+libzmq throws away what a device has received but not read when its connection ends
+(ZMQ_IMMEDIATE ends the pipe with the connection).
+"""
+
 LAST_WORDS_S = 1.0
 """Time that replies and farewells may take to leave the machine when the worker ends."""
 
@@ -193,6 +200,8 @@ class CloudWorker:
         while self._router.retry_s is not None and time.monotonic() < end_s:
             self._reactor.wait(self._router.retry_s)
             self._router.flush()
+        if self._machine.sessions:
+            time.sleep(FAREWELL_S)
 
 
 def _one_line(error: Exception) -> str:
