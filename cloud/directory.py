@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from splitnet.cloud.config import DirectorySettings
-from splitnet.errors import WireError
+from splitnet.errors import WireError, one_line
 from splitnet.machines.directory import DirectoryConfig, DirectoryEvent, DirectoryMachine
 from splitnet.machines.worker_io import PeerGarbled, PeerMessage, SendTo, WorkerTick
 from splitnet.transport.endpoints import check_endpoint
@@ -45,7 +45,7 @@ class CloudDirectory:
                 try:
                     event: DirectoryEvent = PeerMessage(peer, decode(frames))
                 except WireError as error:
-                    event = PeerGarbled(peer, error.wire_code, " ".join(str(error).split()))
+                    event = PeerGarbled(peer, error.wire_code, one_line(error))
                 self._handle(event)
 
     def _wait(self) -> None:

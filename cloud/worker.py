@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from splitnet.cloud.announcing import Announcer
 from splitnet.cloud.log_limit import LogLimit
-from splitnet.errors import SplitnetError, WireCode, WireError
+from splitnet.errors import SplitnetError, WireCode, WireError, one_line
 from splitnet.machines.worker import WorkerMachine
 from splitnet.machines.worker_io import (
     BatchDone,
@@ -133,7 +133,7 @@ class CloudWorker:
             try:
                 message = decode(frames)
             except WireError as error:
-                self._handle(PeerGarbled(peer, error.wire_code, _one_line(error)))
+                self._handle(PeerGarbled(peer, error.wire_code, one_line(error)))
             else:
                 self._handle(PeerMessage(peer, message))
 
@@ -158,7 +158,7 @@ class CloudWorker:
             code = error.wire_code
         else:
             log.error("batch=%d failed", done.job, exc_info=error)
-        failure = ItemResult(None, code=code, message=_one_line(error))
+        failure = ItemResult(None, code=code, message=one_line(error))
         return BatchDone(done.job, 0.0, done.duration_s, (failure,) * len(batch.items))
 
     # --- what is to be done ---------------------------------------------------------------------
@@ -202,7 +202,3 @@ class CloudWorker:
             self._router.flush()
         if self._machine.sessions:
             time.sleep(FAREWELL_S)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

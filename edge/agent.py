@@ -15,7 +15,7 @@ from splitnet.edge.finding import Connection
 from splitnet.edge.pace import Pace
 from splitnet.edge.reporting import Answer, Summary, answer_line
 from splitnet.edge.sources import Frame
-from splitnet.errors import OverloadError, SplitnetError, TransportError, WireError
+from splitnet.errors import OverloadError, SplitnetError, TransportError, WireError, one_line
 from splitnet.machines.agent import AgentMachine
 from splitnet.machines.agent_io import (
     AgentAction,
@@ -159,7 +159,7 @@ class EdgeAgent:
                 continue
             if not isinstance(done.error, SplitnetError):
                 log.error("stage job=%d failed", done.job, exc_info=done.error)
-            self._handle(StageFailed(done.job, _one_line(done.error)))
+            self._handle(StageFailed(done.job, one_line(done.error)))
 
     def _take_messages(self) -> None:
         dealer = self._dealer
@@ -258,7 +258,7 @@ class EdgeAgent:
             if frame.truth is not None:
                 right = float(score(np.array([found]), frame.truth[np.newaxis])[0])
         except SplitnetError as error:
-            return Answer(None, None, None, _one_line(error))
+            return Answer(None, None, None, one_line(error))
         return Answer(found, confidence, right, delivered.error)
 
     def _read(self, result: LocalResult | CloudResult) -> tuple[list[int], float]:
@@ -272,8 +272,4 @@ def _parsed(frames: list[bytes]) -> Received | Garbled:
     try:
         return Received(decode(frames))
     except WireError as error:
-        return Garbled(_one_line(error))
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+        return Garbled(one_line(error))

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn, Protocol
 
 from splitnet.config import nearest
-from splitnet.errors import ConfigError, SplitnetError
+from splitnet.errors import ConfigError, SplitnetError, one_line
 from splitnet.registry import missing_module
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
@@ -73,7 +73,7 @@ def _discard_output() -> None:
 
 
 def _fail(error: Exception, code: int, as_json: bool) -> int:
-    line = " ".join(str(error).split())
+    line = one_line(error)
     if as_json:
         sys.stdout.write(json.dumps({"error": line, "kind": type(error).__name__}) + "\n")
     sys.stderr.write(f"error: {line}\n")

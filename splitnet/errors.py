@@ -6,6 +6,11 @@ from enum import IntEnum
 from typing import ClassVar
 
 
+def one_line(error: BaseException) -> str:
+    """Return the message of an error in one line, or the name of the error if it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 class WireCode(IntEnum):
     """Reason in an ``error`` message (docs/wire.md, section "error")."""
 

@@ -15,6 +15,7 @@ from splitnet.machines.agent_io import AgentAction, CloseLink, OpenLink, Report,
 from splitnet.machines.pacing import FIRST_CHUNK_BYTES, MIN_CHUNK_BYTES
 from splitnet.machines.uplink import Uplink, stamp
 from splitnet.wire import (
+    MISSED_HEARTBEATS,
     PROTOCOL_VERSION,
     Bye,
     Credit,
@@ -25,10 +26,6 @@ from splitnet.wire import (
     ProgressAck,
     Welcome,
 )
-
-MISSED_HEARTBEATS = 3
-"""Intervals of silence after which a side is given up (docs/wire.md, heartbeat)."""
-
 
 HOPELESS = frozenset(
     {WireCode.VERSION, WireCode.INCOMPATIBLE, WireCode.MALFORMED, WireCode.UNSUPPORTED}
@@ -93,7 +90,6 @@ class Link:
         self.state = LinkState.DOWN
         self.epoch: int | None = None
         self.wakeup_s: float = 0.0
-        self.connects = 0
 
     def _forget_session(self) -> None:
         self.uplink: Uplink | None = None
@@ -198,7 +194,6 @@ class Link:
             )
         restarted = self.epoch is not None and self.epoch != message.epoch
         self.epoch = message.epoch
-        self.connects += 1
         self.state = LinkState.READY
         self._pause_s = self._config.reconnect_min_s
         self.uplink = Uplink(message, self._config.max_chunk_bytes, self._first_chunk_bytes)

@@ -28,6 +28,7 @@ from splitnet.machines.worker_io import (
 )
 from splitnet.values import Load
 from splitnet.wire import (
+    MISSED_HEARTBEATS,
     PROTOCOL_VERSION,
     Bye,
     Cancel,
@@ -45,9 +46,6 @@ from splitnet.wire import (
     checksum,
     size,
 )
-
-MISSED_HEARTBEATS = 3
-"""Intervals of silence after which a session is forgotten (docs/wire.md, heartbeat)."""
 
 
 @dataclass(frozen=True, slots=True)

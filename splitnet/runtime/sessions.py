@@ -13,7 +13,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from splitnet.bundle import GraphRef
-from splitnet.errors import ModelError, TensorMismatchError
+from splitnet.errors import ModelError, TensorMismatchError, one_line
 from splitnet.runtime.directory import bundle_file, verify_graph
 
 Array: TypeAlias = NDArray[Any]
@@ -60,7 +60,7 @@ class Graph:
                 str(path), _options(threads, batch), providers=["CPUExecutionProvider"]
             )
         except _refusals() as error:
-            raise ModelError(f"onnxruntime refuses {path}: {_one_line(error)}") from error
+            raise ModelError(f"onnxruntime refuses {path}: {one_line(error)}") from error
         self._inputs = self._session.get_inputs()
         self._names = [node.name for node in self._inputs]
 
@@ -83,7 +83,7 @@ class Graph:
         try:
             outputs = self._session.run(None, dict(zip(self._names, arrays, strict=True)))
         except _refusals() as error:
-            raise ModelError(f"{self.path.name} failed: {_one_line(error)}") from error
+            raise ModelError(f"{self.path.name} failed: {one_line(error)}") from error
         return list(outputs)
 
     def _check(self, node: Any, array: Array) -> None:
@@ -183,7 +183,3 @@ def _refusals() -> tuple[type[Exception], ...]:
     members = (getattr(state, name) for name in dir(state))
     own = [m for m in members if isinstance(m, type) and issubclass(m, Exception)]
     return (*own, RuntimeError, ValueError)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splitnet.bundle import Bundle
-from splitnet.errors import SplitnetError, TensorMismatchError
+from splitnet.errors import SplitnetError, TensorMismatchError, one_line
 from splitnet.machines.worker_io import BatchItem, ItemResult, RunBatch
 from splitnet.runtime.payloads import decode_tensors, dynamic_dims, dynamic_names, encode_tensors
 from splitnet.runtime.sessions import GraphStore
@@ -140,7 +140,7 @@ def _apply_stacked(
 
 
 def _failure(error: SplitnetError) -> ItemResult:
-    return ItemResult(None, code=error.wire_code, message=" ".join(str(error).split()))
+    return ItemResult(None, code=error.wire_code, message=one_line(error))
 
 
 def _zeros(specs: Sequence[TensorSpec]) -> Tensors:

@@ -1,6 +1,11 @@
 """The wire protocol, version 1: typed messages, their frames and their sizes (docs/wire.md)."""
 
-from splitnet.wire.bounds import MAX_PAYLOAD_BYTES, MAX_REFINEMENTS, MIN_CHUNK_BYTES
+from splitnet.wire.bounds import (
+    MAX_PAYLOAD_BYTES,
+    MAX_REFINEMENTS,
+    MIN_CHUNK_BYTES,
+    MISSED_HEARTBEATS,
+)
 from splitnet.wire.discovery import Announce, Blob, Get, Lookup, Offer, WorkerOffer
 from splitnet.wire.fields import check_field
 from splitnet.wire.framing import (
@@ -39,6 +44,7 @@ __all__ = [
     "MAX_PAYLOAD_BYTES",
     "MAX_REFINEMENTS",
     "MIN_CHUNK_BYTES",
+    "MISSED_HEARTBEATS",
     "PREFIX_BYTES",
     "PROTOCOL_VERSION",
     "Announce",

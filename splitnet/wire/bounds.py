@@ -11,6 +11,9 @@ from splitnet.wire.fields import Binary, Boolean, Choice, Integer, Many, Prose, 
 MAX_PAYLOAD_BYTES = 64 * 2**20
 """Largest payload of one message; a transport refuses larger frames before it reads them."""
 
+MISSED_HEARTBEATS = 3
+"""Intervals of silence after which a side forgets the other (docs/wire.md)."""
+
 MAX_REFINEMENTS = 64
 MAX_DIMS = 32
 MAX_PATHS = 256
