@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Set
 from math import inf
 
 from splitnet.machines.link import Link
@@ -11,7 +11,7 @@ from splitnet.machines.request import Request
 from splitnet.machines.uplink import Uplink, elapsed_s
 from splitnet.policies.base import Policy
 from splitnet.policies.estimators import CloudEstimator, LinkEstimator
-from splitnet.values import Decision, DecisionPoint, DecisionState, Plan, Telemetry
+from splitnet.values import Decision, DecisionPoint, DecisionState, Telemetry
 from splitnet.wire import Chunk, Infer, Pong, Reply
 
 MAX_BUDGET_US = (1 << 32) - 1
@@ -57,22 +57,19 @@ class Decider:
     def decide(self, point: DecisionPoint, request: Request, now_s: float) -> Decision:
         """Return the policy's choice for a request."""
         remaining_s = request.remaining_s(now_s)
-        options = self._book.options(request, remaining_s, self._usable(request))
+        options = self._book.options(request, remaining_s, self._usable_paths(request))
         confidence = request.results[request.latest_exit].confidence if request.results else None
         state = DecisionState(point, self.telemetry(now_s), remaining_s, confidence)
         return self.policy.choose(state, options)
 
-    def _usable(self, request: Request) -> Callable[[Plan], bool]:
-        """Return which plans can be sent: a deferred request may wait for a session, a live not."""
-
-        def usable(plan: Plan) -> bool:
-            if plan.path in request.refused:
-                return False
-            if self._link.uplink is not None:
-                return self._link.uplink.serves(self._path_number[plan.path])
-            return not request.live
-
-        return usable
+    def _usable_paths(self, request: Request) -> Set[str]:
+        """Return the paths to send on: a deferred request may wait for a session, a live not."""
+        uplink = self._link.uplink
+        if uplink is None:
+            served = set() if request.live else set(self._path_number)
+        else:
+            served = {path for path, number in self._path_number.items() if uplink.serves(number)}
+        return served - request.refused
 
     def budget_us(self, request: Request, nbytes: int, now_s: float) -> int:
         """Return what the worker may use: the rest of the deadline without the link's share."""

@@ -7,7 +7,7 @@ often for those that did not leave there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -36,6 +36,10 @@ Known: TypeAlias = tuple[tuple[str, bool], ...]
 """Exits already run, in order, and whether their threshold was reached."""
 
 
+DeviceWay: TypeAlias = tuple[tuple[Stage, ...], tuple[Stage, ...]]
+"""Stages on the device until a plan's payload is ready, and until the next exit of its rule."""
+
+
 @dataclass(frozen=True, slots=True)
 class Expected:
     """Statistics of a plan over the rows that match what is known of a request."""
@@ -62,6 +66,9 @@ class OptionBook:
         self._times = times
         self._cloud = _cloud_profile(bundle)
         self._expected: dict[tuple[Plan, Known], Expected] = {}
+        self._device_ways: dict[tuple[int, int, Known], DeviceWay] = {}
+        self._offloads: dict[tuple[int, int, Known], Option] = {}
+        self._exit_scores: dict[tuple[str, Known], float] = {}
         self._priced: dict[tuple[int, Known], Ways] = {}
         self._fallback_s: dict[tuple[int, bool], float] = {}
         self._cloud_s: dict[tuple[str, int], float] = {}
@@ -101,16 +108,16 @@ class OptionBook:
         self,
         request: Request,
         remaining_s: float | None,
-        may_offload: Callable[[Plan], bool],
+        usable_paths: Set[str],
     ) -> list[Option]:
         """Return what can be done with `request` now.
 
-        `may_offload` says for which plans the connection can be used. A local way is offered if
-        time allows; the shortest one in any case, unless an exit has answered already.
+        A plan is offered if its path is among `usable_paths`, a local way if time allows; the
+        shortest one in any case, unless an exit has answered already.
         """
         known = self._known(request)
         ways = self._ways(request.boundary, known)
-        options = [option for option in ways.offload if may_offload(option.plan)]
+        options = [option for option in ways.offload if option.plan.path in usable_paths]
         answer = self._answer(request, known, bool(options))
         if answer is not None:
             options.insert(0, answer)
@@ -141,7 +148,9 @@ class OptionBook:
         """Return the ways from `boundary`, priced anew only when a stage's time has changed."""
         self._forget_old_prices()
         if (boundary, known) not in self._priced:
-            offload = tuple(self._offload(plan, boundary, known) for plan in self._offload_plans)
+            offload = tuple(
+                self._offload(number, boundary, known) for number in range(len(self._offload_plans))
+            )
             local = tuple(self._local(boundary, known))
             self._priced[boundary, known] = Ways(offload, local)
         return self._priced[boundary, known]
@@ -219,26 +228,47 @@ class OptionBook:
         tried = next((step.exit for step in plan.exits if step.exit not in done), None)
         return self._times.p50_s(*self._way(boundary, tried)) if tried is not None else 0.0
 
-    def _offload(self, plan: Plan, boundary: int, known: Known) -> Option:
+    def _offload(self, number: int, boundary: int, known: Known) -> Option:
+        """Return the option of a plan; the one of before if its stages take as long as then."""
+        place = (number, boundary, known)
+        if place not in self._device_ways:
+            self._device_ways[place] = self._device_way(number, boundary, known)
+        stages, to_exit = self._device_ways[place]
+        device_s, exit_device_s = self._times.p50_s(*stages), self._times.p50_s(*to_exit)
+        option = self._offloads.get(place)
+        if option is None or (option.device_s, option.exit_device_s) != (device_s, exit_device_s):
+            option = self._make_offload(number, known, device_s, exit_device_s)
+            self._offloads[place] = option
+        return option
+
+    def _device_way(self, number: int, boundary: int, known: Known) -> DeviceWay:
+        plan = self._offload_plans[number]
         cut = self._cut[plan.path]
         stages: list[Stage] = [Prepare()] if boundary == NOT_PREPARED else []
         if max(boundary, 0) < cut:
             stages.append(RunSegments(max(boundary, 0), cut))
         done = {exit_id for exit_id, _ in known}
-        stages += [RunExit(step.exit) for step in plan.exits if step.exit not in done]
+        tried = [step.exit for step in plan.exits if step.exit not in done]
+        stages += [RunExit(exit_id) for exit_id in tried]
         stages.append(Encode(plan.path, plan.level))
+        return tuple(stages), self._way(boundary, tried[0]) if tried else ()
+
+    def _make_offload(
+        self, number: int, known: Known, device_s: float, exit_device_s: float
+    ) -> Option:
+        plan = self._offload_plans[number]
         expected = self._statistics(plan, known)
         return Option(
             kind=OptionKind.OFFLOAD,
             plan=plan,
             exit=None,
             accuracy=expected.accuracy,
-            device_s=self._times.p50_s(*stages),
+            device_s=device_s,
             cloud_s=self.cloud_run_s(plan.path, plan.level),
             uplink_bytes=expected.uplink_bytes,
             downlink_bytes=self._reply_bytes,
             exit_share=expected.exit_share,
-            exit_device_s=self._first_exit_s(plan, boundary, known),
+            exit_device_s=exit_device_s,
         )
 
     def _statistics(self, plan: Plan, known: Known) -> Expected:
@@ -259,7 +289,10 @@ class OptionBook:
         return Expected(mean.accuracy, round(sent_bytes), mean.exit_share)
 
     def _exit_score(self, exit_id: str, known: Known) -> float:
-        return self._table.mean_exit_score(exit_id, self._rows(known))
+        if (exit_id, known) not in self._exit_scores:
+            score = self._table.mean_exit_score(exit_id, self._rows(known))
+            self._exit_scores[exit_id, known] = score
+        return self._exit_scores[exit_id, known]
 
     def _rows(self, known: Known) -> Mask | None:
         """Return the rows on which the exits said the same, ``None`` (all) if they are too few."""

@@ -18,6 +18,9 @@ from splitnet.values import (
 WINDOW = 32
 """Durations kept for each stage; enough for a 95th percentile that follows a throttling device."""
 
+SAME = 0.05
+"""An estimate that moves by less than this share is kept: it is within the noise of its window."""
+
 REFRESH = 8
 """An estimate is renewed after so many durations; before the first time, the warm-up's holds."""
 
@@ -32,6 +35,7 @@ class StageTimes:
         self._times = dict(profile.stages)
         self._window: dict[str, deque[float]] = {}
         self._count: Counter[str] = Counter()
+        self._sums: dict[Stage, StageTime] = {}
         self.version = 0
 
     def get(self, stage: str) -> StageTime:
@@ -41,7 +45,7 @@ class StageTimes:
     def observe(self, stage: Stage, duration_s: float) -> None:
         """Take the duration of a stage; one that runs several segments is shared out among them."""
         keys = stage_keys(stage)
-        expected_s = sum(self.get(key).p50_s for key in keys)
+        expected_s = self._sum(stage).p50_s
         for key in keys:
             share = self.get(key).p50_s / expected_s if expected_s > 0 else 1 / len(keys)
             self._observe(key, share * duration_s)
@@ -51,22 +55,41 @@ class StageTimes:
         window.append(duration_s)
         self._count[key] += 1
         if self._count[key] % REFRESH == 0:
-            self.version += 1
             ordered = sorted(window)
-            self._times[key] = StageTime(
+            found = StageTime(
                 p50_s=ordered[len(ordered) // 2], p95_s=ordered[(95 * len(ordered)) // 100]
             )
+            if not _alike(found, self.get(key)):
+                self._times[key] = found
+                self._sums.clear()
+                self.version += 1
 
     def p50_s(self, *stages: Stage) -> float:
         """Return the expected time of the stages one after the other."""
-        return sum(self.get(key).p50_s for stage in stages for key in stage_keys(stage))
+        return sum([self._sum(stage).p50_s for stage in stages])
 
     def p95_s(self, *stages: Stage) -> float:
         """Return a cautious time of the stages: the sum of their 95th percentiles."""
-        return sum(self.get(key).p95_s for stage in stages for key in stage_keys(stage))
+        return sum([self._sum(stage).p95_s for stage in stages])
+
+    def _sum(self, stage: Stage) -> StageTime:
+        """Return the times of a stage's parts together, added up once until one of them changes."""
+        time = self._sums.get(stage)
+        if time is None:
+            parts = [self.get(key) for key in stage_keys(stage)]
+            time = StageTime(sum(part.p50_s for part in parts), sum(part.p95_s for part in parts))
+            self._sums[stage] = time
+        return time
 
 
 _UNKNOWN = StageTime(0.0, 0.0)
+
+
+def _alike(one: StageTime, other: StageTime) -> bool:
+    return (
+        abs(one.p50_s - other.p50_s) <= SAME * other.p50_s
+        and abs(one.p95_s - other.p95_s) <= SAME * other.p95_s
+    )
 
 
 @cache

@@ -133,6 +133,8 @@ class Uplink:
     def pump(self, rtt_s: float, goodput_bps: float | None, now_s: float) -> list[Infer | Chunk]:
         """Return the chunks that may leave now."""
         messages: list[Infer | Chunk] = []
+        if not self._outbox:
+            return messages
         window_bytes = self.pacer.window_bytes(rtt_s)
         limit = self.pacer.chunk_bytes(goodput_bps, self._max_chunk_bytes)
         while self._outbox and self.pacer.unacked_bytes < window_bytes:
