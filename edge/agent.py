@@ -30,6 +30,7 @@ from splitnet.machines.agent_io import (
     FrameArrived,
     Garbled,
     LinkDown,
+    LinkFigures,
     LinkUp,
     LocalResult,
     OpenLink,
@@ -54,6 +55,9 @@ log = logging.getLogger(__name__)
 
 BYE_S = 0.1
 """Time that the last word may take to leave the machine."""
+
+FIGURES_S = 0.25
+"""The kernel is asked about the connection at most this often."""
 
 SHORT_STAGES = 8
 """Short stages in a row before the sockets are looked at again."""
@@ -95,6 +99,7 @@ class EdgeAgent:
         self._dealer: Connection | None = None
         self._frames: dict[int, Frame] = {}
         self._events: deque[AgentEvent] = deque()
+        self._figures_due_s = 0.0
         self._stopping = False
         self._draining = False
         self._finished = False
@@ -115,6 +120,7 @@ class EdgeAgent:
                 self._wait()
                 self._take_results()
                 self._take_messages()
+                self._take_figures()
         finally:
             self._close_link()
             self._executor.close()
@@ -174,6 +180,15 @@ class EdgeAgent:
                 self._handle(_parsed(event))
             if self._dealer is not dealer:
                 return
+
+    def _take_figures(self) -> None:
+        now_s = time.monotonic()
+        if self._dealer is None or now_s < self._figures_due_s:
+            return
+        self._figures_due_s = now_s + FIGURES_S
+        info = self._dealer.tcp_info()
+        if info is not None:
+            self._handle(LinkFigures(info.rtt_s, info.unsent_bytes, info.retransmits))
 
     # --- what is to be done ---------------------------------------------------------------------
 

@@ -48,6 +48,7 @@ _OPTIONS: Mapping[str, tuple[str, str]] = {
     "directory_key": ("KEY|FILE", "public key of the directory, with --directory and --key"),
     "max_reply_bytes": ("N", "largest reply accepted (default: 1048576)"),
     "send_queue_bytes": ("N", "bound on what waits to be sent (default: 16777216)"),
+    "probe_budget_bps": ("BIT/S", "what probes of the link may cost; 0: none (default: 64000)"),
 }
 
 

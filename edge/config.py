@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 
 from splitnet.config import check_positive, option
@@ -34,6 +35,8 @@ class EdgeConfig:
         directory; needed for every address that is not loopback.
     max_reply_bytes, send_queue_bytes
         Largest reply accepted, and bound on what waits to be sent.
+    probe_budget_bps
+        Bits a second that probes of the link may cost on average while requests come; 0 for none.
     """
 
     bundle: Path
@@ -56,6 +59,7 @@ class EdgeConfig:
     directory_key: str | None = None
     max_reply_bytes: int = 1 << 20
     send_queue_bytes: int = 16 << 20
+    probe_budget_bps: float = 64e3
 
     def __post_init__(self) -> None:
         if (self.connect is None) == (self.directory is None):
@@ -76,6 +80,11 @@ class EdgeConfig:
             "max_reply_bytes",
             "send_queue_bytes",
         )
+        if not 0 <= self.probe_budget_bps < inf:
+            raise ConfigError(
+                f"{option('probe_budget_bps')} is {self.probe_budget_bps}, it must be 0 (no "
+                "probes) or above, and finite"
+            )
         for name in ("device", "max_reply_bytes"):
             try:
                 check_field(Hello, name, getattr(self, name))

@@ -68,7 +68,11 @@ def _agent_config(config: EdgeConfig) -> AgentConfig:
         expiry_s=config.expiry_s,
         queue_frames=config.queue,
         max_inflight=config.max_inflight,
-        link=LinkConfig(device=config.device, max_reply_bytes=config.max_reply_bytes),
+        link=LinkConfig(
+            device=config.device,
+            max_reply_bytes=config.max_reply_bytes,
+            probe_budget_bps=config.probe_budget_bps,
+        ),
     )
 
 

@@ -18,6 +18,8 @@ class Policy(ABC):
 
     id: ClassVar[str]
     Config: ClassVar[type[Any]]
+    watches_link: ClassVar[bool] = True
+    """Whether choices depend on how the link is, so that it is worth pings and probes."""
 
     def __init__(self, config: Any = None) -> None:
         self.config = self.Config() if config is None else config

@@ -1,24 +1,22 @@
-"""What passive measurements say about the link and the cloud.
+"""What measurements say about the link and the cloud.
 
-Time is an argument everywhere. The estimates are first-order smoothed values; they feed
-`splitnet.values.Telemetry`.
+Time is an argument everywhere. The estimates feed `splitnet.values.Telemetry`.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from math import inf
+from statistics import median_high, median_low
 
-RTT_GAIN = 1 / 8
-"""Weight of a new round trip time. Source: RFC 6298, paragraph 2.3 (alpha)."""
-
-GOODPUT_GAIN = 0.4
-"""Weight of a new goodput sample: five samples make up 92 % of the estimate."""
+SAMPLES = 3
+"""An estimate is the median of so many samples: one outlier never decides, two that agree do."""
 
 CLOUD_GAIN = 1 / 4
 """Weight of a new sample of the worker's speed."""
 
 RTT_WINDOW = 10
-"""Round trips that the smallest, the one without queueing, is taken from."""
+"""Round trips that the smallest, the one without queueing, and the spread are taken from."""
 
 ACK_DELAY_S = 0.02
 """A worker acknowledges what it has received after so long at the latest (docs/wire.md)."""
@@ -26,11 +24,14 @@ ACK_DELAY_S = 0.02
 MIN_PENDING_BYTES = 256
 """A message below this, such as a ping, says nothing of the goodput by being late."""
 
-MIN_TRANSFER_SHARE = 0.1
-"""A transfer is taken to last at least this share of its network time.
+NOISE_S, NOISE_SHARE = 0.001, 0.1
+"""A transfer is timed no better than this, in seconds and as a share of the round trip time.
 
-On a link so fast that a payload drowns in the round trip time, the sample then says "at least".
+Of a payload that drowns in that noise the sample says "at least".
 """
+
+SURPRISING_RTT, SURPRISING_RATE = 1.25, 1.5
+"""A sample that is off the estimate by more than this factor asks for another one soon."""
 
 
 def smooth(old: float | None, new: float, gain: float) -> float:
@@ -41,15 +42,28 @@ def smooth(old: float | None, new: float, gain: float) -> float:
 class LinkEstimator:
     """Round trip time and goodput from echoed stamps.
 
-    Goodput is smoothed as time a bit, not as bits a second: a link that collapses is noticed with
-    the first sample, one that recovers is trusted after some.
+    Attributes
+    ----------
+    rtt_s, goodput_bps
+        Medians of the latest samples, ``None`` without any; of two the more cautious one.
+    updated_s, rated_s
+        Time of the latest sample, and of the latest one that told the goodput.
+    sample_bps
+        The latest sample of the goodput, ``None`` without any.
+    rtt_surprised, rate_surprised
+        Whether the latest sample of each kind contradicted the estimate.
     """
 
     def __init__(self) -> None:
         self.rtt_s: float | None = None
+        self.goodput_bps: float | None = None
         self.updated_s: float | None = None
+        self.rated_s = -inf
+        self.sample_bps: float | None = None
+        self.rtt_surprised = False
+        self.rate_surprised = False
         self._rtts_s: deque[float] = deque(maxlen=RTT_WINDOW)
-        self._s_per_bit: float | None = None
+        self._rates_bps: deque[float] = deque(maxlen=SAMPLES)
 
     @property
     def base_rtt_s(self) -> float:
@@ -58,34 +72,52 @@ class LinkEstimator:
 
     @property
     def queueing_s(self) -> float:
-        """What the smoothed round trip is above the smallest one."""
+        """What the round trip is above the smallest one."""
         return max(0.0, (self.rtt_s or 0.0) - self.base_rtt_s)
-
-    @property
-    def goodput_bps(self) -> float | None:
-        """Application bits a second, ``None`` if nothing was transferred yet."""
-        return None if self._s_per_bit is None else 1.0 / self._s_per_bit
 
     def on_rtt(self, sample_s: float, now_s: float) -> None:
         """Take the round trip of a message without payload."""
-        self.rtt_s = smooth(self.rtt_s, max(sample_s, 0.0), RTT_GAIN)
-        self._rtts_s.append(max(sample_s, 0.0))
+        sample_s = max(sample_s, 0.0)
+        known_s = self.rtt_s
+        self._rtts_s.append(sample_s)
+        self.rtt_s = median_high(list(self._rtts_s)[-SAMPLES:])
         self.updated_s = now_s
+        self.rtt_surprised = known_s is None or not (
+            known_s / SURPRISING_RTT - NOISE_S <= sample_s <= known_s * SURPRISING_RTT + NOISE_S
+        )
 
     def on_transfer(self, nbytes: int, network_s: float, now_s: float) -> None:
         """Take a request and its reply: `nbytes` both ways in `network_s` without server time."""
         if network_s <= 0 or nbytes <= 0:
             return
-        transfer_s = max(network_s - self.base_rtt_s, MIN_TRANSFER_SHARE * network_s)
-        self._s_per_bit = smooth(self._s_per_bit, transfer_s / (8 * nbytes), GOODPUT_GAIN)
-        self.updated_s = now_s
+        if self.rtt_s is not None and network_s < self.rtt_s:
+            self.on_rtt(network_s, now_s)  # no round trip takes longer than one with a payload
+        transfer_s = network_s - (self.rtt_s or 0.0)
+        noise_s = self._noise_s()
+        rate_bps = 8 * nbytes / max(transfer_s, noise_s)
+        known_bps = self.goodput_bps
+        self.rate_surprised = False
+        if transfer_s < noise_s and known_bps is not None and rate_bps <= known_bps:
+            return
+        self._rates_bps.append(rate_bps)
+        self.goodput_bps = median_low(self._rates_bps)
+        self.sample_bps = rate_bps
+        self.updated_s = self.rated_s = now_s
+        self.rate_surprised = known_bps is None or not (
+            known_bps / SURPRISING_RATE <= rate_bps <= known_bps * SURPRISING_RATE
+        )
+
+    def _noise_s(self) -> float:
+        """Return how well a transfer can be told from a mere round trip."""
+        spread_s = median_low(self._rtts_s) - self.base_rtt_s if self._rtts_s else 0.0
+        return max(NOISE_S, NOISE_SHARE * (self.rtt_s or 0.0), spread_s)
 
     def bounded_bps(self, pending_bytes: int, pending_s: float) -> float | None:
         """Return the goodput given that `pending_bytes` sent `pending_s` ago have not arrived."""
-        overdue_s = pending_s - self.base_rtt_s - ACK_DELAY_S
-        if self._s_per_bit is None or pending_bytes < MIN_PENDING_BYTES or overdue_s <= 0:
+        overdue_s = pending_s - (self.rtt_s or 0.0) - ACK_DELAY_S
+        if self.goodput_bps is None or pending_bytes < MIN_PENDING_BYTES or overdue_s <= 0:
             return self.goodput_bps
-        return 1.0 / max(self._s_per_bit, overdue_s / (8 * pending_bytes))
+        return min(self.goodput_bps, 8 * pending_bytes / overdue_s)
 
 
 class CloudEstimator:

@@ -20,6 +20,7 @@ class Fixed(Policy):
     """
 
     id = "fixed"
+    watches_link = False
 
     @dataclass(frozen=True, slots=True)
     class Config:

@@ -147,8 +147,11 @@ class Telemetry:
     connected
         Whether a session is open and credit is left.
     rtt_s, queueing_s, goodput_bps
-        Smoothed round trip time without server time, the part of it that is queueing on the link,
-        and application bits delivered per second.
+        Round trip time without server time, the part of it that is queueing on the link, and
+        application bits delivered per second.
+    unsent_bytes, retransmits
+        Bytes that the kernel holds and has not sent once, and segments that it had to send again
+        since the connection began; ``None`` where the kernel does not tell.
     link_age_s, cloud_age_s
         Seconds since the youngest sample of the link and of the cloud.
     cloud_wait_s
@@ -161,6 +164,8 @@ class Telemetry:
     rtt_s: float | None = None
     queueing_s: float = 0.0
     goodput_bps: float | None = None
+    unsent_bytes: int | None = None
+    retransmits: int | None = None
     link_age_s: float | None = None
     cloud_wait_s: float = 0.0
     cloud_slowdown: float = 1.0

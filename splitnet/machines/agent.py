@@ -24,6 +24,7 @@ from splitnet.machines.agent_io import (
     FrameArrived,
     Garbled,
     LinkDown,
+    LinkFigures,
     LinkUp,
     LocalResult,
     Prepare,
@@ -155,6 +156,8 @@ class AgentMachine:
             self._out += self._link.on_up(now_s)
         elif isinstance(event, LinkDown):
             self._out += self._link.fail(event.reason, now_s)
+        elif isinstance(event, LinkFigures):
+            self._link.figures = event if self._link.ready else None
         elif isinstance(event, Garbled):
             self.counters["garbled"] += 1
             self._out += self._link.fail(f"not a message: {event.reason}", now_s, patient=True)
@@ -377,9 +380,9 @@ class AgentMachine:
             self._on_reply(message, now_s)
         elif isinstance(message, Error) and message.request:
             self._on_refusal(message, now_s)
-        elif isinstance(message, Pong):
-            self._decider.on_pong(message, now_s)
         elif not isinstance(message, CancelAck):
+            if isinstance(message, Pong):
+                self._decider.on_pong(message, now_s)
             self._out += self._link.on_message(message, now_s)
 
     def _on_reply(self, reply: Reply, now_s: float) -> None:
@@ -395,6 +398,7 @@ class AgentMachine:
             self._on_damage(request, now_s)
         else:
             self._decider.on_reply(reply, request, now_s)
+            self._out += self._link.follow_up(now_s)
             request.header_bytes += size(reply) - len(reply.payload)
             result = CloudResult(reply.payload, reply.dims)
             self._deliver(request, result, request.decision.reason, now_s)

@@ -106,6 +106,25 @@ class LinkDown:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkFigures:
+    """What the kernel says of the connection; of its first leg only, if a forwarder is in between.
+
+    Attributes
+    ----------
+    rtt_s
+        The kernel's smoothed round trip time.
+    unsent_bytes
+        What the kernel holds and has not sent once.
+    retransmits
+        Segments sent again since the connection began.
+    """
+
+    rtt_s: float
+    unsent_bytes: int
+    retransmits: int
+
+
+@dataclass(frozen=True, slots=True)
 class Received:
     """A message of the worker arrived, complete and parsed."""
 
@@ -136,7 +155,16 @@ class Drain:
 
 
 AgentEvent: TypeAlias = (
-    FrameArrived | StageDone | StageFailed | LinkUp | LinkDown | Received | Garbled | Tick | Drain
+    FrameArrived
+    | StageDone
+    | StageFailed
+    | LinkUp
+    | LinkDown
+    | LinkFigures
+    | Received
+    | Garbled
+    | Tick
+    | Drain
 )
 
 # --- actions ------------------------------------------------------------------------------------

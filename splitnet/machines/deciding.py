@@ -10,7 +10,7 @@ from splitnet.machines.options import OptionBook
 from splitnet.machines.request import Request
 from splitnet.machines.uplink import Uplink, elapsed_s
 from splitnet.policies.base import Policy
-from splitnet.policies.estimators import CloudEstimator, LinkEstimator
+from splitnet.policies.estimators import CloudEstimator
 from splitnet.values import Decision, DecisionPoint, DecisionState, Telemetry
 from splitnet.wire import Chunk, Infer, Pong, Reply
 
@@ -29,33 +29,29 @@ class Decider:
         self._book = book
         self._link = link
         self._path_number = path_number
-        self._link_estimate = LinkEstimator()
         self._cloud_estimate = CloudEstimator()
 
     def telemetry(self, now_s: float) -> Telemetry:
         """Return what is known of link and cloud now."""
-        link, cloud = self._link_estimate, self._cloud_estimate
+        link, cloud = self._link, self._cloud_estimate
+        measured_s, figures = link.estimate.updated_s, link.figures
         return Telemetry(
-            connected=self._link.ready,
-            rtt_s=link.rtt_s,
-            queueing_s=link.queueing_s,
-            goodput_bps=self._goodput_bps(now_s),
-            link_age_s=None if link.updated_s is None else now_s - link.updated_s,
+            connected=link.ready,
+            rtt_s=link.rtt_s(now_s),
+            queueing_s=link.estimate.queueing_s,
+            goodput_bps=link.goodput_bps(now_s),
+            unsent_bytes=None if figures is None else figures.unsent_bytes,
+            retransmits=None if figures is None else figures.retransmits,
+            link_age_s=None if measured_s is None else now_s - measured_s,
             cloud_wait_s=cloud.wait_s,
             cloud_slowdown=cloud.slowdown,
             cloud_age_s=None if cloud.updated_s is None else now_s - cloud.updated_s,
         )
 
-    def _goodput_bps(self, now_s: float) -> float | None:
-        """Return the goodput, lowered by what should have arrived by now."""
-        uplink = self._link.uplink
-        if uplink is None:
-            return self._link_estimate.goodput_bps
-        oldest_bytes, oldest_s = uplink.pacer.oldest(now_s)
-        return self._link_estimate.bounded_bps(oldest_bytes, oldest_s)
-
     def decide(self, point: DecisionPoint, request: Request, now_s: float) -> Decision:
         """Return the policy's choice for a request."""
+        if self.policy.watches_link:
+            self._link.use(now_s)
         remaining_s = request.remaining_s(now_s)
         options = self._book.options(request, remaining_s, self._usable_paths(request))
         confidence = request.results[request.latest_exit].confidence if request.results else None
@@ -76,19 +72,17 @@ class Decider:
         remaining_s = request.remaining_s(now_s)
         if remaining_s is None:
             return 0
-        estimate = self._link_estimate
-        goodput_bps = self._goodput_bps(now_s) or inf
-        crossing_s = (estimate.rtt_s or 0.0) + 8 * nbytes / goodput_bps
+        goodput_bps = self._link.goodput_bps(now_s) or inf
+        crossing_s = (self._link.rtt_s(now_s) or 0.0) + 8 * nbytes / goodput_bps
         return min(max(1, int(1e6 * (remaining_s - crossing_s))), MAX_BUDGET_US)
 
     def pump(self, uplink: Uplink, now_s: float) -> list[Infer | Chunk]:
         """Return the chunks that may leave now, given what is known of the link."""
-        estimate = self._link_estimate
+        estimate = self._link.estimate
         return uplink.pump(estimate.rtt_s or 0.0, estimate.goodput_bps, now_s)
 
     def on_pong(self, pong: Pong, now_s: float) -> None:
-        """Learn the round trip time and the worker's queue from a pong."""
-        self._link_estimate.on_rtt(elapsed_s(now_s, pong.stamp), now_s)
+        """Learn the worker's queue from a pong."""
         self._cloud_estimate.on_load(pong.load.wait_us / 1e6, now_s)
 
     def on_reply(self, reply: Reply, request: Request, now_s: float) -> None:
@@ -98,7 +92,7 @@ class Decider:
         server_s = (reply.decode_us + reply.run_us) / 1e6
         network_s = max(0.0, elapsed_s(now_s, reply.stamp) - reply.queue_us / 1e6 - server_s)
         nbytes = len(request.encoded.payload) + len(reply.payload)
-        self._link_estimate.on_transfer(nbytes, network_s, now_s)
+        self._link.estimate.on_transfer(nbytes, network_s, now_s)
         self._cloud_estimate.on_load(reply.load.wait_us / 1e6, now_s)
         profiled_s = self._book.cloud_run_s(plan.path, plan.level)
         self._cloud_estimate.on_run(server_s, profiled_s, now_s)

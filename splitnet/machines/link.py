@@ -9,11 +9,21 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from enum import Enum
+from math import inf
 
 from splitnet.errors import WireCode
-from splitnet.machines.agent_io import AgentAction, CloseLink, OpenLink, Report, Send
+from splitnet.machines.agent_io import (
+    AgentAction,
+    CloseLink,
+    LinkFigures,
+    OpenLink,
+    Report,
+    Send,
+)
 from splitnet.machines.pacing import FIRST_CHUNK_BYTES, MIN_CHUNK_BYTES
-from splitnet.machines.uplink import Uplink, stamp
+from splitnet.machines.probing import Prober
+from splitnet.machines.uplink import Uplink
+from splitnet.policies.estimators import LinkEstimator
 from splitnet.wire import (
     MISSED_HEARTBEATS,
     PROTOCOL_VERSION,
@@ -22,7 +32,7 @@ from splitnet.wire import (
     Error,
     Hello,
     Message,
-    Ping,
+    Pong,
     ProgressAck,
     Welcome,
 )
@@ -50,6 +60,8 @@ class LinkConfig:
         random so that a fleet does not come back in step.
     handshake_s
         Time that opening and greeting may take each.
+    probe_budget_bps
+        Bits a second that probes may cost on average while requests come; 0 for no probes.
     """
 
     device: str = "device"
@@ -58,6 +70,7 @@ class LinkConfig:
     reconnect_min_s: float = 0.1
     reconnect_max_s: float = 5.0
     handshake_s: float = 2.0
+    probe_budget_bps: float = 64e3
     seed: int = 0
 
 
@@ -86,16 +99,18 @@ class Link:
             max_reply_bytes=config.max_reply_bytes,
             device=config.device,
         )
+        self.estimate = LinkEstimator()
         self._forget_session()
         self.state = LinkState.DOWN
         self.epoch: int | None = None
-        self.wakeup_s: float = 0.0
+        self._due_s = 0.0
 
     def _forget_session(self) -> None:
         self.uplink: Uplink | None = None
-        self._heartbeat_s = self._config.handshake_s
+        self.figures: LinkFigures | None = None
+        self._prober: Prober | None = None
         self._heard_s = 0.0
-        self._ping = 0
+        self._silence_s = inf
 
     # --- states ---------------------------------------------------------------------------------
 
@@ -104,36 +119,61 @@ class Link:
         """Whether there is a session; then there is an `uplink` too."""
         return self.uplink is not None
 
+    @property
+    def wakeup_s(self) -> float:
+        """When `on_tick` has something to do."""
+        if self._prober is None:
+            return self._due_s
+        return min(self._prober.due_s, self._heard_s + self._silence_s)
+
     def on_tick(self, now_s: float) -> list[AgentAction]:
         """Open, ping or give up, whatever is due."""
         if self.state is LinkState.CLOSED or now_s < self.wakeup_s:
             return []
         if self.state is LinkState.DOWN:
             self.state = LinkState.OPENING
-            self.wakeup_s = now_s + self._config.handshake_s
+            self._due_s = now_s + self._config.handshake_s
             return [OpenLink()]
-        if self.state is not LinkState.READY:
+        if self._prober is None:
             return self.fail(f"no answer to {self.state.value} in time", now_s)
-        if now_s >= self._heard_s + MISSED_HEARTBEATS * self._heartbeat_s:
+        if now_s >= self._heard_s + self._silence_s:
             # Perhaps the link is so slow that a first chunk takes longer than silence may last.
             self._first_chunk_bytes = max(self._first_chunk_bytes // 2, MIN_CHUNK_BYTES)
             return self.fail(f"silent for {now_s - self._heard_s:.1f} s", now_s)
-        return [self._send_ping(now_s)]
+        return [Send(ping) for ping in self._prober.ping(now_s)]
 
-    def _send_ping(self, now_s: float) -> Send:
-        assert self.uplink is not None
-        self._ping += 1
-        self.wakeup_s = now_s + self._heartbeat_s
-        ping = Ping(self._ping, stamp(now_s))
-        self.uplink.sent(ping, now_s)
-        return Send(ping)
+    # --- measuring ------------------------------------------------------------------------------
+
+    def use(self, now_s: float) -> None:
+        """Note that a request came whose way depends on how the link is."""
+        if self._prober is not None:
+            self._prober.use(now_s)
+
+    def follow_up(self, now_s: float) -> list[AgentAction]:
+        """Send a probe if what was learned of late calls for one."""
+        return [] if self._prober is None else [Send(p) for p in self._prober.probe(now_s)]
+
+    def rtt_s(self, now_s: float) -> float | None:
+        """Return the round trip time, no less than the age of a ping without an answer."""
+        known_s = self.estimate.rtt_s
+        if self._prober is None or known_s is None:
+            return known_s
+        kernel_s = 0.0 if self.figures is None else self.figures.rtt_s
+        return max(known_s, kernel_s, self._prober.overdue_s(now_s))
+
+    def goodput_bps(self, now_s: float) -> float | None:
+        """Return the goodput, lowered by what should have arrived by now."""
+        if self.uplink is None:
+            return self.estimate.goodput_bps
+        oldest_bytes, oldest_s = self.uplink.pacer.oldest(now_s)
+        return self.estimate.bounded_bps(oldest_bytes, oldest_s)
 
     def on_up(self, now_s: float) -> list[AgentAction]:
         """Greet the worker: the connection stands."""
         if self.state is not LinkState.OPENING:
             return []
         self.state = LinkState.GREETING
-        self.wakeup_s = now_s + self._config.handshake_s
+        self._due_s = now_s + self._config.handshake_s
         return [Send(self._hello)]
 
     def fail(
@@ -148,7 +188,7 @@ class Link:
         self._pause_s = min(2 * self._pause_s, self._config.reconnect_max_s)
         self._forget_session()
         self.state = LinkState.DOWN
-        self.wakeup_s = now_s + pause_s
+        self._due_s = now_s + pause_s
         detail = f"reason={reason!r} next_try_s={pause_s:.2f}"
         return [CloseLink(), Report("link-down", detail, warning=True)]
 
@@ -181,6 +221,8 @@ class Link:
             self.uplink.on_credit(message)
         if self.uplink is not None and isinstance(message, ProgressAck):
             self.uplink.on_ack(message, now_s)
+        if self._prober is not None and isinstance(message, Pong):
+            return [Send(probe) for probe in self._prober.on_pong(message, now_s)]
         return []
 
     def _welcome(self, message: Welcome, now_s: float) -> list[AgentAction]:
@@ -198,10 +240,14 @@ class Link:
         self._pause_s = self._config.reconnect_min_s
         self.uplink = Uplink(message, self._config.max_chunk_bytes, self._first_chunk_bytes)
         self.uplink.sent(self._hello, now_s)
-        self._heartbeat_s = message.heartbeat_ms / 1000
+        heartbeat_s = message.heartbeat_ms / 1000
+        self._silence_s = MISSED_HEARTBEATS * heartbeat_s
+        self._prober = Prober(
+            self.estimate, self.uplink, self._config.probe_budget_bps / 8, heartbeat_s, now_s
+        )
         served = sum(handle is not None for handle in message.handles)
         detail = f"session={message.session} paths={served}/{len(message.handles)}"
         return [
             Report("link-up", detail + (" worker=restarted" if restarted else "")),
-            self._send_ping(now_s),
+            *(Send(ping) for ping in self._prober.ping(now_s)),
         ]

@@ -55,7 +55,7 @@ class Uplink:
         self.pacer = Pacer(first_chunk_bytes)
         self._handles = welcome.handles
         self._max_request_bytes = welcome.max_request_bytes
-        self._max_chunk_bytes = max(1, min(max_chunk_bytes, welcome.max_chunk_bytes))
+        self.max_chunk_bytes = max(1, min(max_chunk_bytes, welcome.max_chunk_bytes))
         self._granted_requests = welcome.credit_requests
         self._granted_bytes = welcome.credit_bytes
         self._used_requests = 0
@@ -136,7 +136,7 @@ class Uplink:
         if not self._outbox:
             return messages
         window_bytes = self.pacer.window_bytes(rtt_s)
-        limit = self.pacer.chunk_bytes(goodput_bps, self._max_chunk_bytes)
+        limit = self.pacer.chunk_bytes(goodput_bps, self.max_chunk_bytes)
         while self._outbox and self.pacer.unacked_bytes < window_bytes:
             message = self._next_chunk(limit, now_s)
             self.pacer.on_sent(size(message), now_s, app_limited=not self._outbox)

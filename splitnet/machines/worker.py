@@ -41,6 +41,7 @@ from splitnet.wire import (
     Message,
     Ping,
     Pong,
+    Probe,
     Reply,
     Welcome,
     checksum,
@@ -171,7 +172,7 @@ class WorkerMachine:
             self._on_chunk(session, message, now_s)
         elif isinstance(message, Cancel):
             self._on_cancel(session, message)
-        elif isinstance(message, Ping):
+        elif isinstance(message, Ping | Probe):
             self._send(session, Pong(message.number, message.stamp, self.load))
         elif isinstance(message, Bye):
             self._forget(session.id, "bye")

@@ -17,17 +17,53 @@ def test_estimates_approach_a_steady_link() -> None:
     assert link.updated_s == 59.0
 
 
-def test_a_collapse_is_noticed_at_once_and_a_recovery_within_five_samples() -> None:
+def test_one_outlier_decides_nothing_and_two_that_agree_do() -> None:
     link = LinkEstimator()
     for i in range(20):
-        link.on_transfer(10_000, 8 * 10_000 / 50e6, float(i))
-    link.on_transfer(10_000, 8 * 10_000 / 1e6, 20.0)
-    assert link.goodput_bps is not None and link.goodput_bps < 3e6
-    for i in range(20):
-        link.on_transfer(10_000, 8 * 10_000 / 1e6, float(i))
-    for i in range(5):
-        link.on_transfer(10_000, 8 * 10_000 / 50e6, float(i))
-    assert link.goodput_bps > 8e6
+        link.on_transfer(100_000, 8 * 100_000 / 50e6, float(i))
+    link.on_transfer(100_000, 8 * 100_000 / 1e6, 20.0)
+    assert link.goodput_bps == pytest.approx(50e6)
+    assert link.rate_surprised and link.sample_bps == pytest.approx(1e6)
+    link.on_transfer(100_000, 8 * 100_000 / 1e6, 21.0)
+    assert link.goodput_bps == pytest.approx(1e6)
+    link.on_transfer(100_000, 8 * 100_000 / 1e6, 22.0)
+    assert not link.rate_surprised
+    for now_s in (23.0, 24.0):
+        link.on_transfer(100_000, 8 * 100_000 / 50e6, now_s)
+    assert link.goodput_bps == pytest.approx(50e6)
+
+
+def test_a_round_trip_of_seconds_is_forgotten_after_two_good_ones() -> None:
+    link = LinkEstimator()
+    for rtt_s in (0.02, 0.02, 3.0):
+        link.on_rtt(rtt_s, 0.0)
+    assert link.rtt_s == 0.02 and link.rtt_surprised
+    link.on_rtt(2.9, 1.0)
+    assert link.rtt_s == 2.9
+    link.on_rtt(0.02, 1.0)
+    link.on_rtt(0.02, 1.0)
+    assert link.rtt_s == 0.02
+
+
+def test_a_round_trip_is_no_longer_than_one_that_carried_a_payload() -> None:
+    link = LinkEstimator()
+    for _ in range(2):
+        link.on_rtt(3.0, 0.0)
+    for _ in range(2):
+        link.on_transfer(1000, 0.03, 1.0)
+    assert link.rtt_s == 0.03
+
+
+def test_a_payload_that_drowns_in_the_round_trip_says_at_least() -> None:
+    link = LinkEstimator()
+    link.on_rtt(0.04, 0.0)
+    link.on_transfer(50_000, 0.04 + 8 * 50_000 / 20e6, 1.0)
+    assert link.goodput_bps == pytest.approx(20e6)
+    link.on_transfer(500, 0.0401, 2.0)  # within the noise of 4 ms: at least 1 Mbit/s
+    assert link.goodput_bps == pytest.approx(20e6)
+    assert link.rated_s == 1.0 and not link.rate_surprised
+    link.on_transfer(20_000, 0.041, 3.0)  # at least 40 Mbit/s, which is news
+    assert link.sample_bps == pytest.approx(40e6) and link.rate_surprised
 
 
 def test_bytes_that_should_have_arrived_lower_the_estimate() -> None:
