@@ -16,7 +16,7 @@ $(VENV)/.ready: pyproject.toml
 	touch $@
 
 demo: $(VENV)/.ready
-	$(BIN)/python examples/digits/demo.py
+	$(BIN)/python -m examples.digits.demo
 
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest -m 'not slow and not ray'
@@ -45,6 +45,7 @@ bench: $(VENV)/.ready
 	test -d out/demo/bundle || $(MAKE) demo
 	$(BIN)/python benchmarks/edge_footprint.py --json out/edge_footprint.json
 	$(BIN)/python benchmarks/shaper.py --json out/shaper.json
+	$(BIN)/python benchmarks/link_step.py --json out/link_step.json
 
 clean:
 	rm -rf $(VENV) $(DEVICE_VENV) out build dist *.egg-info

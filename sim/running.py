@@ -108,7 +108,7 @@ def _show(summary: dict[str, Any]) -> None:
     header = ("", "answers", shares, "right", "bytes", "p50\nms", "p95\nms", "late")
     console.print_table(title, header, [*rows, _row("all", summary)])
     for remark in summary["remarks"]:
-        sys.stdout.write(f"note: {remark}\n")
+        console.say(f"note: {remark}")
 
 
 def _row(name: str, figures: dict[str, Any]) -> tuple[object, ...]:

@@ -76,8 +76,7 @@ def _shape(arguments: argparse.Namespace) -> int:
 def _say(message: Mapping[str, Any]) -> None:
     """Show a ready line or a report to a person."""
     if "report" not in message:
-        sys.stdout.write(f"ready at {message['endpoint']}, to {message['to']}\n")
-        sys.stdout.flush()
+        console.say(f"ready at {message['endpoint']}, to {message['to']}")
         return
     report = message["report"]
     lateness = report["timer_lateness_ms"]
