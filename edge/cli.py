@@ -6,11 +6,13 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from splitnet import console
 from splitnet.config import load_config
+from splitnet.devices import DEVICE_CLASSES, REFERENCE_NETWORK
 from splitnet.edge.config import EdgeConfig
 
 EXAMPLE = """\
@@ -27,6 +29,9 @@ the exit code is 1 at the end.
 SINGLE_THREADED: Mapping[str, str] = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 """numpy's own thread pools cost memory and start-up time, and nothing here needs them."""
 
+LIST = "list"
+"""What to ask ``--emulate-device`` for the known device classes."""
+
 _OPTIONS: Mapping[str, tuple[str, str]] = {
     "bundle": ("DIR", "bundle that both sides share"),
     "connect": ("ENDPOINT", "the worker, such as tcp://127.0.0.1:5555"),
@@ -41,7 +46,7 @@ _OPTIONS: Mapping[str, tuple[str, str]] = {
     "queue": ("N", "frames that may wait, the newest win (default: 2)"),
     "max_inflight": ("N", "requests under way at once (default: 8)"),
     "threads": ("N", "threads that a stage may use (default: 1)"),
-    "emulate_device": ("FACTOR|FILE", "be as slow as a device: a factor or a file of factors"),
+    "emulate_device": ("CLASS|FACTOR|FILE", "be as slow as a device; 'list' shows the classes"),
     "device": ("NAME", "name that the worker's log shows (default: the host's)"),
     "key": ("FILE", "secret key of this device (splitnet keys new --kind device)"),
     "server_key": ("KEY|FILE", "public key of the worker; with --key the link is encrypted"),
@@ -70,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, (value, text) in _OPTIONS.items():
         run.add_argument("--" + name.replace("_", "-"), metavar=value, help=text)
     run.add_argument("--config", metavar="FILE", type=Path, help="TOML file with a table [edge]")
-    run.add_argument("--json", action="store_true", help="no effect: answers are always JSON lines")
+    run.add_argument("--json", action="store_true", help="for lists; answers always are JSON lines")
     run.add_argument("-v", "--verbose", action="count", default=0, help="log more to stderr")
     return console.run(lambda: _run(parser.parse_args(argv)))
 
@@ -79,6 +84,8 @@ def _run(arguments: argparse.Namespace) -> int:
     os.environ.update({k: v for k, v in SINGLE_THREADED.items() if k not in os.environ})
     console.setup_logging(arguments.verbose)
     given: dict[str, Any] = {name: getattr(arguments, name) for name in _OPTIONS}
+    if given["emulate_device"] == LIST:
+        return _list_devices(as_json=arguments.json)
     config = load_config(
         EdgeConfig, "edge", options=given, environ=os.environ, file=arguments.config
     )
@@ -86,6 +93,20 @@ def _run(arguments: argparse.Namespace) -> int:
 
     summary = run_edge(config, console.emit_json, _notice)
     return console.EXIT_FAILED if summary.failed else console.EXIT_OK
+
+
+def _list_devices(*, as_json: bool) -> int:
+    classes = DEVICE_CLASSES.values()
+    if as_json:
+        for device in classes:
+            console.emit_json(asdict(device))
+        return console.EXIT_OK
+    rows = [(c.name, c.processor, f"{1000 * c.reference_s:.1f}", c.measured) for c in classes]
+    header = ("device class", "processor", "ms", "measured with")
+    console.print_table(f"Device classes: {REFERENCE_NETWORK}", header, rows)
+    for source in sorted({device.source for device in classes}):
+        console.say(f"source: {source}")
+    return console.EXIT_OK
 
 
 def _notice(line: str) -> None:

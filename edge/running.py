@@ -17,7 +17,7 @@ from splitnet.machines.link import LinkConfig
 from splitnet.policies.making import make_policy
 from splitnet.runtime.device import DeviceRuntime
 from splitnet.runtime.directory import open_bundle
-from splitnet.runtime.emulation import Emulation, parse_emulation
+from splitnet.runtime.emulation import Emulation, make_stretcher, parse_emulation
 from splitnet.runtime.warmup import warm_up
 from splitnet.transport.reactor import Reactor
 from splitnet.values import TensorSpec
@@ -36,15 +36,19 @@ def run_edge(
         The settings, the bundle or the samples cannot be used.
     """
     connector = Connector(config)
-    emulation = (
+    emulated = (
         Emulation() if config.emulate_device is None else parse_emulation(config.emulate_device)
     )
     policy = make_policy(config.policy)
     source = open_source(config.source)
     bundle = open_bundle(config.bundle)
     _check_labels(source, bundle.contract.outputs[0])
-    runtime = DeviceRuntime(config.bundle, bundle, config.threads, emulation)
+    stretcher = make_stretcher(emulated, bundle.advice)
+    runtime = DeviceRuntime(config.bundle, bundle, config.threads, stretcher)
     profile = warm_up(runtime, bundle, readable_sample(source))
+    shortfall = stretcher.shortfall()
+    if shortfall is not None:
+        notice(shortfall)
     machine = AgentMachine(bundle, profile, policy, _agent_config(config))
     _check_deadline(machine, config.deadline_ms)
     reactor = Reactor()

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
-from splitnet.machines.answering import is_late
+from splitnet.machines.tally import Tally
 from splitnet.sim.agent import Answer, Drop
 from splitnet.sim.scenario import agent_names
 from splitnet.sim.simulation import Outcome
@@ -92,46 +92,8 @@ def _parts(outcome: Outcome, count: int, place: Callable[[Answer | Drop], int]) 
 
 
 def _summary(answers: Sequence[Answer], drops: Sequence[Drop]) -> dict[str, Any]:
-    by: Counter[str] = Counter()
-    plans: dict[tuple[str, str], list[Answer]] = {}
+    tally = Tally()
     for answer in answers:
-        origin = answer.delivered.provenance
-        how = "error" if answer.delivered.error else origin.answered_by
-        by[how] += 1
-        plans.setdefault((origin.plan, how), []).append(answer)
-    return {
-        **_figures(answers),
-        "dropped_frames": len(drops),
-        "answered_by": dict(sorted(by.items())),
-        "plans": [
-            {"plan": plan, "answered_by": how, **_figures(group)}
-            for (plan, how), group in sorted(plans.items())
-        ],
-    }
-
-
-def _figures(answers: Sequence[Answer]) -> dict[str, Any]:
-    origins = [answer.delivered.provenance for answer in answers]
-    scores = [answer.found.score for answer in answers if answer.found is not None]
-    latencies_s = sorted(answer.delivered.latency_s for answer in answers)
-    return {
-        "answers": len(answers),
-        "failed": sum(answer.delivered.error is not None for answer in answers),
-        "late": sum(is_late(answer.delivered) for answer in answers),
-        "accuracy": round(sum(scores) / len(scores), 6) if scores else None,
-        "uplink_bytes": sum(origin.uplink_bytes for origin in origins),
-        "downlink_bytes": sum(origin.downlink_bytes for origin in origins),
-        "header_bytes": sum(origin.header_bytes for origin in origins),
-        "latency_ms": {
-            "p50": _percentile_ms(latencies_s, 50),
-            "p95": _percentile_ms(latencies_s, 95),
-        },
-    }
-
-
-def _percentile_ms(ordered_s: Sequence[float], percent: int) -> float | None:
-    """Return a percentile by the nearest rank."""
-    if not ordered_s:
-        return None
-    rank = min(len(ordered_s) - 1, percent * len(ordered_s) // 100)
-    return round(1000 * ordered_s[rank], 3)
+        score = None if answer.found is None else answer.found.score
+        tally.add(answer.delivered, score, answer.delivered.error)
+    return {**tally.to_json(), "dropped_frames": len(drops)}

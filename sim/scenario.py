@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from splitnet.bundle.json_form import Reader, join
-from splitnet.errors import BundleError, ConfigError
+from splitnet.devices import device_class
+from splitnet.errors import BundleError, ConfigError, UnknownNameError
 from splitnet.machines.agent_config import AgentConfig
 from splitnet.machines.worker import WorkerConfig
 from splitnet.sim.phased_link import LinkTable, Phase, moved, open_phases
@@ -62,8 +63,11 @@ class AgentSettings:
     ----------
     profile
         Name of one of the bundle's profiles; ``None`` is the first one, the build machine's.
+    device
+        Class of the board that the profile is carried over to (docs/devices.md); ``None`` leaves
+        it on its own machine.
     factor
-        How many times slower the device is than its profile says.
+        How many times slower the device is than its profile, or its class, says.
     spread
         How far stage times are drawn from their median: 1 as the profile says, 0 not at all.
     step_s
@@ -78,6 +82,7 @@ class AgentSettings:
     copies: int = 1
     policy: str = "greedy"
     profile: str | None = None
+    device: str | None = None
     factor: float = 1.0
     spread: float = 1.0
     step_s: float = 0.0003
@@ -100,7 +105,7 @@ class WorkerSettings:
     ----------
     threads
         1: the profile of a bundle says nothing of more.
-    profile, factor, spread
+    profile, device, factor, spread
         As for an agent.
     batch_share
         What each further item of a batch adds to the time of the segments, as a share of one alone.
@@ -111,6 +116,7 @@ class WorkerSettings:
 
     threads: int = 1
     profile: str | None = None
+    device: str | None = None
     factor: float = 1.0
     spread: float = 1.0
     batch_share: float = 0.9
@@ -190,6 +196,9 @@ def check_scenario(scenario: Scenario) -> None:
                 f"worker.restarts: the worker dies at {other.at_s:g} s, but is not back before "
                 f"{one.at_s + one.down_s:g} s"
             )
+    _check_device(scenario.worker.device, "worker.device")
+    for i, agent in enumerate(scenario.agents):
+        _check_device(agent.device, f"agents[{i}].device")
     _check_phases(scenario.phases)
 
 
@@ -214,6 +223,14 @@ def _check_numbers(value: Any, where: str) -> None:
                 _check_numbers(item, f"{place}[{i}]")
         elif is_dataclass(found):
             _check_numbers(found, place)
+
+
+def _check_device(name: str | None, place: str) -> None:
+    try:
+        if name is not None:
+            device_class(name)
+    except UnknownNameError as error:
+        raise UnknownNameError(f"{place}: {error}") from None
 
 
 def _check_phases(phases: tuple[Phase, ...]) -> None:

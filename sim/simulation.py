@@ -20,7 +20,7 @@ from splitnet.sim.link import Link, Pipe
 from splitnet.sim.phased_link import open_phases
 from splitnet.sim.rows import SampleRows
 from splitnet.sim.scenario import AgentSettings, Scenario, Source, agent_names
-from splitnet.sim.stage_clock import named_profile, slowed
+from splitnet.sim.stage_clock import simulated_profile
 from splitnet.sim.worker import SimulatedWorker
 
 PATIENCE_S = 60.0
@@ -115,8 +115,7 @@ class Simulation:
     def _add_agent(self, settings: AgentSettings, name: str, source: Source) -> None:
         """Make an agent with a device and a link of its own."""
         kernel, seed = self._kernel, f"{self._seed}/{name}"
-        profiles = self._bundle.advice.profiles
-        profile = slowed(named_profile(profiles, settings.profile), settings.factor)
+        profile = simulated_profile(self._bundle.advice.profiles, settings)
         link_config = replace(
             settings.bounds.link, device=name, seed=Random(f"{seed}/link").getrandbits(32)
         )

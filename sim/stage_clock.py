@@ -7,8 +7,8 @@ from math import exp, log
 from random import Random
 from statistics import NormalDist
 
-from splitnet.config import nearest
-from splitnet.errors import ConfigError, UnknownNameError
+from splitnet.devices import device_class, named_profile, profile_on, scaled
+from splitnet.sim.scenario import AgentSettings, WorkerSettings
 from splitnet.values import Profile, StageTime
 
 _NORMAL = NormalDist()
@@ -22,34 +22,25 @@ _DEVIATIONS = [_NORMAL.inv_cdf((i + 0.5) / _QUANTILES) for i in range(_QUANTILES
 sequence on every Python (that of `Random.random` is promised to stay, that of `gauss` is not)."""
 
 
-def named_profile(profiles: Sequence[Profile], name: str | None) -> Profile:
-    """Return the profile of the device `name`, or the first one.
+def simulated_profile(
+    profiles: Sequence[Profile], settings: AgentSettings | WorkerSettings
+) -> Profile:
+    """Return the stage times of a device or a worker: of a profile, on a class of board, slowed.
 
     Raises
     ------
     ConfigError
-        There is none of that name, or none at all.
+        There is no such profile, or it says nothing of the class.
     """
-    if not profiles:
-        raise ConfigError("the bundle has no profile, which stage times are drawn from")
-    by_name = {profile.device: profile for profile in profiles}
-    if name is None:
-        return profiles[0]
-    if name not in by_name:
-        raise UnknownNameError(
-            f"the bundle has no profile {name!r}{nearest(name, by_name)}; "
-            f"known: {', '.join(by_name)}"
-        )
-    return by_name[name]
+    profile = named_profile(profiles, settings.profile)
+    if settings.device is not None:
+        profile = profile_on(device_class(settings.device), profile)
+    return slowed(profile, settings.factor)
 
 
 def slowed(profile: Profile, factor: float) -> Profile:
     """Return the profile of a device that is `factor` times slower in everything."""
-    stages = {
-        key: StageTime(factor * time.p50_s, factor * time.p95_s)
-        for key, time in profile.stages.items()
-    }
-    return Profile(f"{profile.device} x {factor:g}", stages, profile.facts)
+    return scaled(profile, factor, f"{profile.device} x {factor:g}")
 
 
 class StageClock:

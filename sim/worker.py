@@ -20,7 +20,7 @@ from splitnet.machines.worker_io import (
 from splitnet.sim.connection import Connection
 from splitnet.sim.kernel import Alarm, Kernel
 from splitnet.sim.scenario import WorkerSettings
-from splitnet.sim.stage_clock import StageClock, named_profile, slowed
+from splitnet.sim.stage_clock import StageClock, simulated_profile
 from splitnet.values import decode_stage, segment_stage
 from splitnet.wire import Hollow, Message
 
@@ -37,7 +37,7 @@ class SimulatedWorker:
         self._kernel = kernel
         self._contract = bundle.contract
         self._settings = settings
-        profile = slowed(named_profile(bundle.advice.profiles, settings.profile), settings.factor)
+        profile = simulated_profile(bundle.advice.profiles, settings)
         self._clock = StageClock(profile, settings.spread, random)
         reply_bytes = sum(spec.sample_bytes() for spec in bundle.contract.outputs)
         self._result = ItemResult(Hollow(reply_bytes))

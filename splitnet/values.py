@@ -11,6 +11,8 @@ from enum import Enum, IntEnum
 from math import prod
 from typing import Literal, TypeAlias
 
+from splitnet.records import record
+
 Role: TypeAlias = Literal["data", "state", "constant"]
 
 DTYPE_BYTES: Mapping[str, int] = {
@@ -100,6 +102,11 @@ def segment_stage(index: int) -> str:
     return f"segment:{index}"
 
 
+def fused_stage(first: int, stop: int) -> str:
+    """Return the profile key of the segments from boundary `first` to `stop` as one graph."""
+    return f"fused:{first}-{stop}"
+
+
 def exit_stage(exit_id: str) -> str:
     """Return the profile key of an exit graph."""
     return f"exit:{exit_id}"
@@ -120,15 +127,60 @@ PREPARE_STAGE = "prepare"
 
 
 @dataclass(frozen=True, slots=True)
+class BatchTime:
+    """Time of one stage for `batch` samples at once."""
+
+    stage: str
+    batch: int
+    time: StageTime
+
+
+@dataclass(frozen=True, slots=True)
+class Energy:
+    """What stages take from a power rail in joules a sample, with all else that the rail feeds.
+
+    Attributes
+    ----------
+    source, rail
+        Where it was read, and what is measured there.
+    idle_w
+        Power of the rail while nothing ran.
+    """
+
+    source: str
+    rail: str
+    idle_w: float
+    stages_j: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
-    """Stage times of one device class, keyed by the ``*_stage`` functions of this module."""
+    """Stage times of one device, keyed by the ``*_stage`` functions of this module.
+
+    Attributes
+    ----------
+    facts
+        What people must know of the device.
+    reference_s
+        What the reference network of `splitnet.devices` takes there with as many threads; ``None``
+        if nobody measured it.
+    batches
+        Times of segments and decoders for several samples at once.
+    energy, peak_bytes
+        Energy of the stages, and the most memory that the measuring process had; ``None`` where
+        that cannot be read.
+    """
 
     device: str
     stages: Mapping[str, StageTime]
     facts: Mapping[str, str] = field(default_factory=dict)
+    reference_s: float | None = None
+    batches: tuple[BatchTime, ...] = ()
+    energy: Energy | None = None
+    peak_bytes: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Load:
     """What a worker says of itself in every reply and pong."""
 
@@ -138,7 +190,7 @@ class Load:
     batch: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Telemetry:
     """What is known of link and cloud now; ``None`` means never measured.
 
@@ -238,7 +290,7 @@ class DecisionPoint(Enum):
     REFUSAL = "refusal"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class DecisionState:
     """What a policy may look at besides the options."""
 
@@ -248,7 +300,7 @@ class DecisionState:
     confidence: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Decision:
     """A policy's choice, why, and what would have been taken otherwise."""
 
@@ -258,7 +310,7 @@ class Decision:
     runner_up: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Provenance:
     """What ran where for one answer; every time in seconds, every size in bytes.
 
@@ -291,7 +343,7 @@ class Provenance:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Outcome:
     """How a request ended, as a policy's ``observe`` sees it."""
 

@@ -157,7 +157,7 @@ def _table(contract: Contract) -> SampleTable:
 
 
 def _profile(contract: Contract) -> Profile:
-    """Every stage of both sides: 4 ms a segment, 1 ms for anything else."""
+    """Every stage of both sides: 4 ms a segment, 1 ms else; 10 ms for the reference network."""
     times = {PREPARE_STAGE: StageTime(0.001, 0.0015), exit_stage("e1"): StageTime(0.001, 0.0015)}
     for i in range(len(contract.segments)):
         times[segment_stage(i)] = StageTime(0.004, 0.005)
@@ -165,4 +165,4 @@ def _profile(contract: Contract) -> Profile:
         for level in range(len(path.levels)):
             times[encode_stage(path.id, level)] = StageTime(0.001, 0.0015)
             times[decode_stage(path.id, level)] = StageTime(0.001, 0.0015)
-    return Profile("sample-device", times, {"cpu": "none"})
+    return Profile("sample-device", times, {"cpu": "none"}, reference_s=0.010)

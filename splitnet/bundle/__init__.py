@@ -1,6 +1,6 @@
 """The bundle: a contract that both sides share, and advice that helps the edge choose."""
 
-from splitnet.bundle.advice import Advice, ExitHead
+from splitnet.bundle.advice import Advice, ExitHead, FusedRun, Work
 from splitnet.bundle.contract import Boundary, Contract, GraphRef, Hop, Level, Path, Segment
 from splitnet.bundle.loading import Bundle, load_bundle
 from splitnet.bundle.sample_table import ExitRows, PathRows, PlanStatistics, SampleTable
@@ -12,6 +12,7 @@ __all__ = [
     "Contract",
     "ExitHead",
     "ExitRows",
+    "FusedRun",
     "GraphRef",
     "Hop",
     "Level",
@@ -20,5 +21,6 @@ __all__ = [
     "PlanStatistics",
     "SampleTable",
     "Segment",
+    "Work",
     "load_bundle",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from splitnet.bundle.contract import Contract, GraphRef
@@ -11,7 +11,7 @@ from splitnet.bundle.contract_checks import check_graph, check_id, check_sha256
 from splitnet.bundle.json_form import Reader, to_json
 from splitnet.config import nearest
 from splitnet.errors import BundleError
-from splitnet.values import Plan, Profile
+from splitnet.values import Plan, Profile, StageTime
 
 ADVICE_VERSION = 1
 """Version of ``advice.json``; a reader refuses any other."""
@@ -34,6 +34,38 @@ class ExitHead:
 
 
 @dataclass(frozen=True, slots=True)
+class FusedRun:
+    """The segments from boundary `first` to boundary `stop` as one graph over the same shards.
+
+    It computes what they do one after the other, in less time, and replaces them in memory; the
+    tensors of the boundaries in between are not seen.
+    """
+
+    first: int
+    stop: int
+    graph: GraphRef
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a stage has to do besides FLOPs, for one sample, as its graph says without running it.
+
+    Attributes
+    ----------
+    operators
+        Operators that compute or move something.
+    moved_bytes
+        Activations that they read and write, intermediate ones included.
+    weight_bytes
+        Parameters.
+    """
+
+    operators: int
+    moved_bytes: int
+    weight_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Advice:
     """Exits, plans, profiles and the names of the sample table and of the golden vectors.
 
@@ -50,6 +82,11 @@ class Advice:
         Where training, calibration and test data came from, for people.
     flops
         Floating-point operations of one sample, by stage.
+    fused
+        Runs of segments as one graph, where that pays.
+    work
+        The other static features of the stages, which times on other devices are predicted from;
+        empty in bundles of older builds.
     """
 
     contract_sha256: str
@@ -61,6 +98,8 @@ class Advice:
     golden: GraphRef
     roles: Mapping[str, Any]
     flops: Mapping[str, int]
+    fused: tuple[FusedRun, ...] = ()
+    work: Mapping[str, Work] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_sha256(self.contract_sha256, "advice.json: contract_sha256")
@@ -68,6 +107,8 @@ class Advice:
         check_graph(self.golden, "advice.json: golden")
         for i, head in enumerate(self.exits):
             _check_exit(head, f"advice.json: exits[{i}]")
+        for i, run in enumerate(self.fused):
+            check_graph(run.graph, f"advice.json: fused[{i}].graph")
         for i, plan in enumerate(self.plans):
             _check_rule(plan, {head.id for head in self.exits}, f"advice.json: plans[{i}]")
         for i, profile in enumerate(self.profiles):
@@ -85,6 +126,12 @@ class Advice:
             if head.boundary > last:
                 place = f"advice.json: exits[{i}].boundary"
                 raise BundleError(f"{place}: is {head.boundary}, must be from 0 to {last}")
+        for i, run in enumerate(self.fused):
+            if not 0 <= run.first < run.stop - 1 < last:
+                raise BundleError(
+                    f"advice.json: fused[{i}]: leads from {run.first} to {run.stop}, must be two "
+                    f"or more segments of the {last} that there are"
+                )
         for i, plan in enumerate(self.plans):
             self._check_plan(plan, contract, f"advice.json: plans[{i}]")
 
@@ -145,9 +192,19 @@ def _check_rule(plan: Plan, exits: set[str], where: str) -> None:
 
 
 def _check_profile(profile: Profile, where: str) -> None:
+    if profile.reference_s is not None and profile.reference_s <= 0:
+        raise BundleError(f"{where}.reference_s: is {profile.reference_s}, must be above 0")
     for stage, time in profile.stages.items():
-        if not 0 <= time.p50_s <= time.p95_s:
-            raise BundleError(
-                f"{where}.stages.{stage}: a median of {time.p50_s} s and a 95th percentile of "
-                f"{time.p95_s} s; they are not negative, and the median is the smaller one"
-            )
+        _check_time(time, f"{where}.stages.{stage}")
+    for i, entry in enumerate(profile.batches):
+        if entry.batch < 1:
+            raise BundleError(f"{where}.batches[{i}].batch: is {entry.batch}, must be at least 1")
+        _check_time(entry.time, f"{where}.batches[{i}].time")
+
+
+def _check_time(time: StageTime, where: str) -> None:
+    if not 0 <= time.p50_s <= time.p95_s:
+        raise BundleError(
+            f"{where}: a median of {time.p50_s} s and a 95th percentile of "
+            f"{time.p95_s} s; they are not negative, and the median is the smaller one"
+        )

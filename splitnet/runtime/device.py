@@ -23,7 +23,7 @@ from splitnet.machines.agent_io import (
     Stage,
 )
 from splitnet.runtime.answers import labels, load_confidence, max_softmax
-from splitnet.runtime.emulation import Emulation, Stretcher
+from splitnet.runtime.emulation import Emulation, FactorStretcher, Stretcher
 from splitnet.runtime.payloads import check_tensors, decode_tensors, dynamic_dims, encode_tensors
 from splitnet.runtime.preprocess import prepare
 from splitnet.runtime.sessions import GraphStore
@@ -44,8 +44,8 @@ class DeviceRuntime:
 
     Parameters
     ----------
-    emulation
-        The device to be as slow as.
+    stretcher
+        What makes this machine as slow as another device; ``None`` leaves it as it is.
     budget_bytes
         Bound on the open graphs, see `GraphStore`.
     """
@@ -55,14 +55,14 @@ class DeviceRuntime:
         directory: Path,
         bundle: Bundle,
         threads: int = 1,
-        emulation: Emulation | None = None,
+        stretcher: Stretcher | None = None,
         budget_bytes: int | None = None,
     ) -> None:
         self._contract = bundle.contract
         self._exits: dict[str, ExitHead] = {head.id: head for head in bundle.advice.exits}
         self._end = len(self._contract.segments)
         self._store = GraphStore(directory, threads, budget_bytes, batch=1)
-        self._stretcher = Stretcher(emulation or Emulation(), bundle.advice.costs)
+        self._stretcher = stretcher or FactorStretcher(Emulation(), {})
         self._samples: dict[int, LoadSample] = {}
         self._tensors: dict[int, dict[int, list[Array]]] = {}
 

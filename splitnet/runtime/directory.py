@@ -58,6 +58,8 @@ def graph_refs(bundle: Bundle) -> Iterator[GraphRef]:
             yield from (ref for ref in (hop.encoder, hop.decoder) if ref is not None)
     for head in advice.exits:
         yield head.graph
+    for run in advice.fused:
+        yield run.graph
     yield from (advice.sample_table, advice.golden)
 
 

@@ -171,9 +171,30 @@ def _options(threads: int, batch: int | None) -> onnxruntime.SessionOptions:
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    _share_arena()
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    # Weights stay outside the arena, so that closing a session gives their memory back.
+    options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
     if batch is not None:
         options.add_free_dimension_override_by_name(BATCH_DIMENSION, batch)
     return options
+
+
+@cache
+def _share_arena() -> None:
+    """Let all sessions of this process take their buffers from one arena.
+
+    Segments run one after the other: with an arena each, every one would find its buffers cold.
+    M: 11 boundaries cost MobileNetV2 13 % with an arena each and 8 % with one.
+    """
+    place = onnxruntime.OrtMemoryInfo(
+        "Cpu",
+        onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR,
+        0,
+        onnxruntime.OrtMemType.DEFAULT,
+    )
+    grow_as_asked = onnxruntime.OrtArenaCfg({"arena_extend_strategy": 1})
+    onnxruntime.create_and_register_allocator(place, grow_as_asked)
 
 
 @cache

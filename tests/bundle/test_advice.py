@@ -51,6 +51,7 @@ DAMAGES: list[tuple[Change, str]] = [
         "unknown exit 'e2'",
     ),
     (lambda d: d["profiles"][0].update(stages=json.loads(STAGES)), "stages.segment:0: a median"),
+    (lambda d: d["profiles"][0].update(reference_s=0), r"profiles\[0\].reference_s: is 0.0, must"),
     (lambda d: d["sample_table"].update(file="../x"), "sample_table.file"),
     (lambda d: d["golden"].update(sha256=""), "golden.sha256"),
     (lambda d: d.update(contract_sha256="abc"), "contract_sha256: must be 64"),
@@ -65,6 +66,11 @@ def test_damage_is_named_by_its_place(advice_json: Json, change: Change, message
     with pytest.raises(BundleError, match=message) as error:
         Advice.from_json(advice_json)
     assert str(error.value).startswith("advice.json")
+
+
+def test_a_profile_need_not_know_the_reference_network(advice_json: Json) -> None:
+    del advice_json["profiles"][0]["reference_s"]
+    assert Advice.from_json(advice_json).profiles[0].reference_s is None
 
 
 MISFITS: list[tuple[Change, str]] = [

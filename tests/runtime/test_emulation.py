@@ -1,20 +1,32 @@
-"""Factors by operator class, and waiting once a stage."""
+"""Factors by operator class, profiles of device classes, and waiting once a stage."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from splitnet.errors import ConfigError
-from splitnet.runtime.emulation import CODEC, Emulation, Stretcher, parse_emulation
+from splitnet.bundle import Bundle
+from splitnet.devices import DEVICE_CLASSES, device_class
+from splitnet.errors import ConfigError, UnknownNameError
+from splitnet.runtime.emulation import (
+    CODEC,
+    Emulation,
+    FactorStretcher,
+    ProfileStretcher,
+    make_stretcher,
+    parse_emulation,
+)
+from splitnet.values import Profile, StageTime
 
 HALF = {"conv": 0.5, "other": 0.5}
 
 
 def test_one_factor_counts_for_everything() -> None:
     emulation = parse_emulation("20")
+    assert isinstance(emulation, Emulation)
     assert emulation.factor(HALF) == 20
     assert emulation.factor({CODEC: 1.0}) == 20
 
@@ -44,7 +56,7 @@ def test_factors_from_a_file(tmp_path: Path, suffix: str) -> None:
         ("0.5", "at least 1 is needed"),
         ("nan", "at least 1 is needed"),
         ("-3", "at least 1 is needed"),
-        ("nothing.json", "a factor or a file of factors; 'nothing.json' is neither"),
+        ("nothing.json", "a device class or a file of factors; 'nothing.json' is none"),
     ],
 )
 def test_what_is_no_emulation(text: str, message: str) -> None:
@@ -71,7 +83,7 @@ def test_a_file_of_nonsense(tmp_path: Path, content: str, message: str) -> None:
 def test_the_wait_is_settled_once_for_all_parts_of_a_stage() -> None:
     slept: list[float] = []
     emulation = Emulation({"conv": 11, "codec": 3, "other": 2})
-    stretcher = Stretcher(emulation, {"segment:0": {"conv": 1.0}}, slept.append)
+    stretcher = FactorStretcher(emulation, {"segment:0": {"conv": 1.0}}, slept.append)
     stretcher.settle()
     stretcher.add("segment:0", 0.01)
     stretcher.add("encode:c1@1", 0.01, codec=True)
@@ -83,7 +95,7 @@ def test_the_wait_is_settled_once_for_all_parts_of_a_stage() -> None:
 
 def test_a_hiccup_of_this_machine_is_not_multiplied() -> None:
     slept: list[float] = []
-    stretcher = Stretcher(Emulation({"other": 11}), {}, slept.append)
+    stretcher = FactorStretcher(Emulation({"other": 11}), {}, slept.append)
     for elapsed_s in (0.01, 0.01, 0.05, 5.0, 0.01):
         stretcher.add("segment:0", elapsed_s)
         stretcher.settle()
@@ -93,8 +105,75 @@ def test_a_hiccup_of_this_machine_is_not_multiplied() -> None:
 
 def test_without_emulation_nobody_sleeps() -> None:
     slept: list[float] = []
-    stretcher = Stretcher(Emulation(), {}, slept.append)
+    stretcher = FactorStretcher(Emulation(), {}, slept.append)
     for elapsed_s in (5.0, 4.0, 1.0, 0.5):
         stretcher.add("segment:0", elapsed_s)
         stretcher.settle()
     assert slept == []
+
+
+def test_a_device_class_by_its_name() -> None:
+    assert parse_emulation("raspberry-pi-4") is DEVICE_CLASSES["raspberry-pi-4"]
+
+
+def test_an_unknown_class_is_named_with_the_nearest_and_all_others() -> None:
+    with pytest.raises(UnknownNameError) as caught:
+        parse_emulation("rasberry-pi-4")
+    message = str(caught.value)
+    assert "--emulate-device" in message and "did you mean 'raspberry-pi-4'" in message
+    assert all(name in message for name in DEVICE_CLASSES)
+
+
+PI = Profile("pi", {"segment:0": StageTime(0.1, 0.2), "encode:c1@1": StageTime(0.05, 0.06)})
+
+
+def test_a_stage_takes_the_median_of_the_profile_whatever_it_takes_here() -> None:
+    slept: list[float] = []
+    stretcher = ProfileStretcher(PI, slept.append)
+    for elapsed_s in (0.01, 0.03, 0.5):
+        stretcher.add("segment:0", elapsed_s)
+        stretcher.settle()
+    assert slept == pytest.approx([0.09, 0.07])
+
+
+def test_a_graph_and_its_codec_are_one_stage_of_a_profile() -> None:
+    slept: list[float] = []
+    stretcher = ProfileStretcher(PI, slept.append)
+    stretcher.add("encode:c1@1", 0.01)
+    stretcher.add("encode:c1@1", 0.02, codec=True)
+    stretcher.settle()
+    assert slept == pytest.approx([0.02])
+
+
+def test_a_stage_that_the_profile_does_not_know_takes_what_it_takes() -> None:
+    slept: list[float] = []
+    stretcher = ProfileStretcher(PI, slept.append)
+    stretcher.add("exit:e1", 0.01)
+    stretcher.settle()
+    assert slept == []
+
+
+def test_a_machine_that_is_too_slow_says_so_once_it_is_warm() -> None:
+    stretcher = ProfileStretcher(PI, lambda wait_s: None)
+    for elapsed_s in (3.0, 0.09):  # a cold first run proves nothing
+        stretcher.add("segment:0", elapsed_s)
+        stretcher.settle()
+    assert stretcher.shortfall() is None
+    stretcher.add("encode:c1@1", 0.08)
+    stretcher.settle()
+    assert stretcher.shortfall() == (
+        "this machine is too slow to be a pi: the stages of the bundle take 170.0 ms here and "
+        "150.0 ms there"
+    )
+
+
+def test_a_class_needs_a_profile_that_knows_the_reference_network(sample_bundle: Bundle) -> None:
+    pi = device_class("raspberry-pi-4")
+    assert isinstance(make_stretcher(pi, sample_bundle.advice), ProfileStretcher)
+    unknown = replace(sample_bundle.advice.profiles[0], reference_s=None)
+    with pytest.raises(ConfigError, match=r"nothing is known of raspberry-pi-4: build the bundle"):
+        make_stretcher(pi, replace(sample_bundle.advice, profiles=(unknown,)))
+
+
+def test_factors_say_nothing_of_a_machine_that_is_too_slow(sample_bundle: Bundle) -> None:
+    assert make_stretcher(Emulation(), sample_bundle.advice).shortfall() is None

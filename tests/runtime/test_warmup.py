@@ -11,7 +11,7 @@ import pytest
 from splitnet.bundle import Bundle
 from splitnet.errors import TensorMismatchError
 from splitnet.runtime.device import DeviceRuntime
-from splitnet.runtime.emulation import Emulation
+from splitnet.runtime.emulation import Emulation, FactorStretcher
 from splitnet.runtime.warmup import MAX_ROUNDS, MIN_ROUNDS, warm_up
 
 SAMPLE = np.zeros((32, 32), np.uint8)
@@ -39,7 +39,9 @@ def test_every_stage_is_timed_within_the_budget(
 
 def test_real_times_are_stretched_by_the_emulation(files: Path, bundle: Bundle) -> None:
     def total_s(emulation: Emulation) -> float:
-        runtime = DeviceRuntime(files, bundle, emulation=emulation)
+        runtime = DeviceRuntime(
+            files, bundle, stretcher=FactorStretcher(emulation, bundle.advice.costs)
+        )
         profile = warm_up(runtime, bundle, lambda: SAMPLE, budget_s=0.0)
         assert all(0 < time.p50_s <= time.p95_s for time in profile.stages.values())
         return sum(time.p50_s for time in profile.stages.values())

@@ -128,6 +128,16 @@ MISTAKES = {
         "[[agents]]\nsource = { rate_hz = 1.0, frames = 1 }\n\n[[agents]]",
         "2 of them are called 'device'; give them names",
     ),
+    "unknown device class": (
+        "[[agents]]",
+        '[[agents]]\ndevice = "rasberry-pi-4"',
+        r"agents\[0\]\.device: unknown device class .*did you mean 'raspberry-pi-4'",
+    ),
+    "unknown device class of the worker": (
+        "[[agents]]",
+        '[worker]\ndevice = "nano"\n[[agents]]',
+        r"worker\.device: unknown device class 'nano'",
+    ),
     "threads": ("[[agents]]", "[worker]\nthreads = 4\n\n[[agents]]", "threads is 4: the profile"),
     "restarts in one another": (
         "[[agents]]",

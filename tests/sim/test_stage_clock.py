@@ -7,8 +7,11 @@ from statistics import median, quantiles
 
 import pytest
 
-from splitnet.sim.stage_clock import StageClock, slowed
+from splitnet.bundle import Bundle
+from splitnet.devices import device_class
+from splitnet.sim.stage_clock import StageClock, simulated_profile, slowed
 from splitnet.values import Profile, StageTime
+from tests.sim.scenarios import agent
 
 PROFILE = Profile("here", {"a": StageTime(0.010, 0.015), "b": StageTime(0.002, 0.002)})
 
@@ -18,6 +21,17 @@ def test_a_slower_device_is_slower_in_everything() -> None:
     assert slow.stages["a"].p50_s == pytest.approx(0.100)
     assert slow.stages["a"].p95_s == pytest.approx(0.150)
     assert slow.device == "here x 10"
+
+
+def test_a_device_class_is_slower_by_what_the_reference_network_says(
+    sample_bundle: Bundle,
+) -> None:
+    profiles = sample_bundle.advice.profiles
+    found = simulated_profile(profiles, agent(device="raspberry-pi-4", factor=2.0))
+    factor = 2 * device_class("raspberry-pi-4").reference_s / 0.010
+    assert found.device == "raspberry-pi-4 x 2"
+    assert found.stages["segment:0"].p50_s == pytest.approx(0.004 * factor)
+    assert simulated_profile(profiles, agent()).stages == profiles[0].stages
 
 
 def test_draws_have_the_percentiles_of_the_profile() -> None:
