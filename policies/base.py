@@ -32,6 +32,14 @@ class Policy(ABC):
         """Raise `UnknownNameError` if the policy names a plan that is not among `plans`."""
         del plans
 
+    def considers(self, plan: str) -> bool:
+        """Return whether the policy may ever take `plan`: the others are not even priced.
+
+        Ways on the device are always offered. The default is to consider every plan.
+        """
+        del plan
+        return True
+
     def observe(self, outcome: Outcome) -> None:
         """Take note of how a request ended; the default is to forget it."""
         del outcome

@@ -46,6 +46,8 @@ class LinkEstimator:
     ----------
     rtt_s, goodput_bps
         Medians of the latest samples, ``None`` without any; of two the more cautious one.
+    base_rtt_s
+        Smallest of the latest round trips, 0 if there was none: the way without queueing.
     updated_s, rated_s
         Time of the latest sample, and of the latest one that told the goodput.
     sample_bps
@@ -62,13 +64,9 @@ class LinkEstimator:
         self.sample_bps: float | None = None
         self.rtt_surprised = False
         self.rate_surprised = False
+        self.base_rtt_s = 0.0
         self._rtts_s: deque[float] = deque(maxlen=RTT_WINDOW)
         self._rates_bps: deque[float] = deque(maxlen=SAMPLES)
-
-    @property
-    def base_rtt_s(self) -> float:
-        """Smallest of the latest round trips, 0 if there was none: the way without queueing."""
-        return min(self._rtts_s, default=0.0)
 
     @property
     def queueing_s(self) -> float:
@@ -80,6 +78,7 @@ class LinkEstimator:
         sample_s = max(sample_s, 0.0)
         known_s = self.rtt_s
         self._rtts_s.append(sample_s)
+        self.base_rtt_s = min(self._rtts_s)
         self.rtt_s = median_high(list(self._rtts_s)[-SAMPLES:])
         self.updated_s = now_s
         self.rtt_surprised = known_s is None or not (

@@ -42,12 +42,21 @@ class Fixed(Policy):
                 f"the bundle has: {', '.join(plans)}"
             )
 
+    def considers(self, plan: str) -> bool:
+        """Return whether `plan` is the one to follow."""
+        return plan == self._plan
+
     def choose(self, state: DecisionState, options: Sequence[Option]) -> Decision:
         """Return the plan's own option, or the most accurate of the others with the reason."""
-        mine = [option for option in options if option.key == self._plan]
-        answer = next((o for o in mine if o.kind is OptionKind.ANSWER), None)
-        own = next((o for o in mine if o.kind is not OptionKind.ANSWER), None)
-        if answer is not None and own is not None:
+        own: Option | None = None
+        answer: Option | None = None
+        for option in options:
+            if option.key == self._plan:
+                if option.kind is OptionKind.ANSWER:
+                    answer = option
+                else:
+                    own = option
+        if own is not None and answer is not None and _rule_met(answer, state):
             return self._decide(answer, state, "the exit's rule of the fixed plan is met", own)
         if own is not None:
             return self._decide(own, state, "fixed", None)
@@ -64,3 +73,11 @@ class Fixed(Policy):
             predicted_s=predict_latency_s(option, state.telemetry),
             runner_up=runner_up.key if runner_up else None,
         )
+
+
+def _rule_met(answer: Option, state: DecisionState) -> bool:
+    """Return whether the exit of `answer` is as sure as the rule of its plan demands."""
+    return state.confidence is not None and any(
+        step.exit == answer.exit and state.confidence >= step.threshold
+        for step in answer.plan.exits
+    )

@@ -121,12 +121,15 @@ class AgentMachine:
         if self._finished:
             return None
         requests = self._requests.values()
-        times = [self._link.wakeup_s]
-        times += [r.due_s for r in requests if r.results or r.failure]
-        times += [r.retry_s for r in requests if r.retry_s is not None and self._link.ready]
-        if not self._schedule.busy:
-            times.append(self._schedule.rescue_at_s(requests))
-        return min(times)
+        wakeup_s = self._link.wakeup_s
+        for request in requests:
+            if request.due_s < wakeup_s and (request.results or request.failure):
+                wakeup_s = request.due_s
+            if request.retry_s is not None and self._link.ready:
+                wakeup_s = min(wakeup_s, request.retry_s)
+        if requests and not self._schedule.busy:
+            wakeup_s = min(wakeup_s, self._schedule.rescue_at_s(requests))
+        return wakeup_s
 
     def telemetry(self, now_s: float) -> Telemetry:
         """Return what is known of link and cloud now."""
@@ -163,7 +166,8 @@ class AgentMachine:
             self._out += self._link.fail(f"not a message: {event.reason}", now_s, patient=True)
         elif isinstance(event, Drain):
             self._on_drain(now_s)
-        self._out += self._link.on_tick(now_s)
+        if now_s >= self._link.wakeup_s:
+            self._out += self._link.on_tick(now_s)
         self._recall_unsent(now_s)
         self._hand_over_due(now_s)
         self._send_ready(now_s)
@@ -324,9 +328,7 @@ class AgentMachine:
         for request in self._requests.values():
             if request.retry_s is not None and now_s >= request.retry_s:
                 request.retry_s = None
-        for request in list(self._requests.values()):
-            if not self._ready_to_send(request):
-                continue
+        for request in [r for r in self._requests.values() if self._ready_to_send(r)]:
             assert request.encoded is not None
             path = request.decision.option.plan.path
             nbytes = len(request.encoded.payload)
@@ -343,12 +345,12 @@ class AgentMachine:
             self._out.append(Send(message))
 
     def _ready_to_send(self, request: Request) -> bool:
-        plan = request.decision.option.plan
-        return (
-            request.decision.option.kind is OptionKind.OFFLOAD
-            and not request.sent
-            and request.encoded_for == (plan.path, plan.level)
-            and request.retry_s is None
+        if request.sent or request.encoded_for is None or request.retry_s is not None:
+            return False
+        option = request.decision.option
+        return option.kind is OptionKind.OFFLOAD and request.encoded_for == (
+            option.plan.path,
+            option.plan.level,
         )
 
     def _queue(self, request: Request, uplink: Uplink, now_s: float) -> None:
@@ -461,10 +463,10 @@ class AgentMachine:
 
     def _hand_over_due(self, now_s: float) -> None:
         """Answer every request that is due with the best that the device has."""
-        for request in list(self._requests.values()):
-            if now_s >= request.due_s and request.failure and not request.results:
+        for request in [r for r in self._requests.values() if now_s >= r.due_s]:
+            if request.failure and not request.results:
                 self._deliver(request, None, "a stage failed", now_s, error=request.failure)
-            elif now_s >= request.due_s and request.results:
+            elif request.results:
                 request.timer_late_s = max(request.timer_late_s, self._timer_late_s)
                 self.counters["fallback_answers"] += 1
                 self._answer_locally(request, "no better answer came in time", now_s)

@@ -7,8 +7,10 @@ stage to run on them. A payload is anything with a length that can be sliced.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TypeAlias
 
+from splitnet.records import record
 from splitnet.values import Provenance
 from splitnet.wire import Message, Payload
 
@@ -48,8 +50,12 @@ class Encode:
 
 Stage: TypeAlias = Prepare | RunSegments | RunExit | Encode
 
+PREPARE = Prepare()
+run_segments, run_exit, encode = cache(RunSegments), cache(RunExit), cache(Encode)
+"""Equal stages made by these are one object, which a dict finds without comparing fields."""
 
-@dataclass(frozen=True, slots=True)
+
+@record(frozen=True, slots=True)
 class LocalResult:
     """An answer computed on the device; `answer` is the driver's own and passed through."""
 
@@ -57,7 +63,7 @@ class LocalResult:
     answer: object
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Encoded:
     """A payload ready to be sent, and the values of the dynamic dimensions."""
 
@@ -68,7 +74,7 @@ class Encoded:
 # --- events -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class FrameArrived:
     """A source produced `frame` (a number of the driver's) at `arrived_s`."""
 
@@ -76,7 +82,7 @@ class FrameArrived:
     arrived_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class StageDone:
     """The stage of `job` ended well after `duration_s`."""
 
@@ -85,7 +91,7 @@ class StageDone:
     outcome: LocalResult | Encoded | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class StageFailed:
     """The stage of `job` raised; `message` is one line."""
 
@@ -93,19 +99,19 @@ class StageFailed:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class LinkUp:
     """The connection asked for with `OpenLink` is established."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class LinkDown:
     """The connection is gone or could not be made."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class LinkFigures:
     """What the kernel says of the connection; of its first leg only, if a forwarder is in between.
 
@@ -124,21 +130,21 @@ class LinkFigures:
     retransmits: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Received:
     """A message of the worker arrived, complete and parsed."""
 
     message: Message
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Garbled:
     """Bytes arrived that are not a message (`reason` is one line)."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Tick:
     """The time of `wakeup_s` has come.
 
@@ -149,7 +155,7 @@ class Tick:
     late_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Drain:
     """Admit nothing more, answer what was admitted, then say bye."""
 
@@ -170,24 +176,24 @@ AgentEvent: TypeAlias = (
 # --- actions ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class OpenLink:
     """Open a fresh connection to the worker."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class CloseLink:
     """Close the connection if there is one; nothing unsent may survive it."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Send:
     """Send a message on the open connection."""
 
     message: Message
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class RunStage:
     """Run a stage of a request on the device's executor, which is free.
 
@@ -201,7 +207,7 @@ class RunStage:
     expected_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class CloudResult:
     """The payload of a final reply; the driver decodes it."""
 
@@ -209,7 +215,7 @@ class CloudResult:
     dims: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Deliver:
     """Hand the one final answer of a request to the application.
 
@@ -236,14 +242,14 @@ class Deliver:
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Release:
     """Forget the tensors of a request."""
 
     request: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class DropFrame:
     """A frame that was never admitted is thrown away (newest wins, or it can no longer make it)."""
 
@@ -251,7 +257,7 @@ class DropFrame:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Report:
     """Something an operator should read, as one line: ``event`` and ``key=value`` details."""
 
@@ -260,7 +266,7 @@ class Report:
     warning: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Finished:
     """Draining is complete: everything is answered and the worker was told."""
 

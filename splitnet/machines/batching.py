@@ -8,11 +8,11 @@ for company, since batches form by themselves behind a busy executor.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import inf
 from typing import TypeAlias
 
 from splitnet.machines.worker_io import BatchItem
+from splitnet.records import record
 
 GroupKey: TypeAlias = tuple[int, int, int]
 """Contract handle, entry boundary, boundary at which to stop."""
@@ -21,7 +21,7 @@ SERVICE_GAIN = 1 / 8
 """Weight of a new measurement of the service time."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Work:
     """A complete request in the worker's queue.
 

@@ -25,10 +25,13 @@ class Decider:
         self, book: OptionBook, policy: Policy, link: Link, path_number: dict[str, int]
     ) -> None:
         policy.check(book.keys())
+        book.keep(policy.considers)
         self.policy = policy
         self._book = book
         self._link = link
         self._path_number = path_number
+        self._uplink: Uplink | None = None
+        self._served: frozenset[str] = frozenset()
         self._cloud_estimate = CloudEstimator()
 
     def telemetry(self, now_s: float) -> Telemetry:
@@ -62,10 +65,12 @@ class Decider:
         """Return the paths to send on: a deferred request may wait for a session, a live not."""
         uplink = self._link.uplink
         if uplink is None:
-            served = set() if request.live else set(self._path_number)
-        else:
-            served = {path for path, number in self._path_number.items() if uplink.serves(number)}
-        return served - request.refused
+            return self._path_number.keys() - request.refused if not request.live else frozenset()
+        if uplink is not self._uplink:
+            self._uplink = uplink
+            paths = self._path_number.items()
+            self._served = frozenset(path for path, number in paths if uplink.serves(number))
+        return self._served - request.refused if request.refused else self._served
 
     def budget_us(self, request: Request, nbytes: int, now_s: float) -> int:
         """Return what the worker may use: the rest of the deadline without the link's share."""

@@ -1,21 +1,14 @@
-"""The feasible continuations of a request, priced from profile and sample table.
-
-What the exits already passed said of a request selects the rows of the sample table that its
-expected accuracy and bytes are taken from: an exit that is right for most samples is right far less
-often for those that did not leave there.
-"""
+"""The feasible continuations of a request, priced from profile and sample table."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
-from dataclasses import dataclass
-from typing import TypeAlias
-
-import numpy as np
+from collections.abc import Callable, Iterator, Set
+from dataclasses import dataclass, replace
+from typing import NamedTuple, TypeAlias
 
 from splitnet.bundle import Bundle, ExitHead
-from splitnet.bundle.sample_table import Mask
-from splitnet.machines.agent_io import Encode, Prepare, RunExit, RunSegments, Stage
+from splitnet.machines.agent_io import PREPARE, Stage, encode, run_exit, run_segments
+from splitnet.machines.expectations import Expectations, Known
 from splitnet.machines.request import NOT_PREPARED, Request
 from splitnet.machines.stage_times import StageTimes
 from splitnet.values import (
@@ -29,66 +22,78 @@ from splitnet.values import (
     segment_stage,
 )
 
-MIN_ROWS = 20
-"""Fewer rows than this say too little; the whole table is used instead."""
-
-Known: TypeAlias = tuple[tuple[str, bool], ...]
-"""Exits already run, in order, and whether their threshold was reached."""
+Way: TypeAlias = tuple[Stage, ...]
+"""Stages on the device, one after the other."""
 
 
-DeviceWay: TypeAlias = tuple[tuple[Stage, ...], tuple[Stage, ...]]
-"""Stages on the device until a plan's payload is ready, and until the next exit of its rule."""
+@dataclass(slots=True)
+class Priced:
+    """An option with its latest price, and what that is the price of.
+
+    Attributes
+    ----------
+    way
+        Until the answer, or until the payload is ready.
+    to_exit
+        Until the next exit of the plan's rule.
+    """
+
+    option: Option
+    way: Way
+    to_exit: Way = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Expected:
-    """Statistics of a plan over the rows that match what is known of a request."""
+class LocalWay(NamedTuple):
+    """A way to an answer on the device: its cautious time, and the options that take it."""
 
-    accuracy: float
-    uplink_bytes: int
-    exit_share: float
+    p95_s: float
+    options: tuple[Option, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Ways:
-    """The ways on from a boundary: to the cloud, and on the device with their cautious times."""
+class Ways(NamedTuple):
+    """The ways on from a boundary: to the cloud and on the device, the shortest first."""
 
     offload: tuple[Option, ...]
-    local: tuple[tuple[float, tuple[Option, ...]], ...]
+    local: tuple[LocalWay, ...]
 
 
 class OptionBook:
     """Lists the options of a request at any point of its way."""
 
     def __init__(self, bundle: Bundle, times: StageTimes) -> None:
-        self._contract = bundle.contract
-        self._table = bundle.table
+        contract = bundle.contract
+        self._contract = contract
         self._times = times
         self._cloud = _cloud_profile(bundle)
-        self._expected: dict[tuple[Plan, Known], Expected] = {}
-        self._device_ways: dict[tuple[int, int, Known], DeviceWay] = {}
-        self._offloads: dict[tuple[int, int, Known], Option] = {}
-        self._exit_scores: dict[tuple[str, Known], float] = {}
-        self._priced: dict[tuple[int, Known], Ways] = {}
-        self._fallback_s: dict[tuple[int, bool], float] = {}
-        self._cloud_s: dict[tuple[str, int], float] = {}
-        self._priced_version = -1
         self.exits: dict[str, ExitHead] = {
             head.id: head for head in sorted(bundle.advice.exits, key=lambda head: head.boundary)
         }
-        self.end = len(self._contract.segments)
-        self._cut = {path.id: path.hops[0].boundary for path in self._contract.paths}
-        self._reply_bytes = sum(spec.sample_bytes() for spec in self._contract.outputs)
-        self._reference = next(p.id for p in self._contract.paths if p.kind == "exact")
+        self.end = len(contract.segments)
+        self._expectations = Expectations(bundle, self.exits)
+        self._cut = {path.id: path.hops[0].boundary for path in contract.paths}
+        self._reply_bytes = sum(spec.sample_bytes() for spec in contract.outputs)
         rule = tuple(ExitStep(h.id, h.confidence, h.threshold) for h in self.exits.values())
         self._offload_plans = bundle.advice.plans
         self._local_plans = (Plan(DEVICE, 0), Plan(DEVICE, 0, rule)) if rule else (Plan(DEVICE, 0),)
+        self._offloads: dict[tuple[int, Known], tuple[Priced, ...]] = {}
+        self._locals: dict[tuple[int, Known], tuple[tuple[Priced, ...], ...]] = {}
+        self._answers: dict[tuple[str, Known], Option] = {}
+        self._cloud_s: dict[tuple[str, int], float] = {}
+        self._ways: dict[tuple[int, Known], Ways] = {}
+        self._fallback_s: dict[tuple[int, bool], float] = {}
+        self._priced_version = times.version
 
     def keys(self) -> list[str]:
         """Return the name of every option that a policy may be told to follow."""
         offload = [plan.key for plan in self._offload_plans]
-        local = [option.key for _, options in self._local(NOT_PREPARED, ()) for option in options]
-        return offload + local
+        local = self._ways_from(NOT_PREPARED, ()).local
+        return offload + [option.key for way in local for option in way.options]
+
+    def keep(self, wanted: Callable[[str], bool]) -> None:
+        """Offer only those plans to the cloud whose names are `wanted`."""
+        self._offload_plans = tuple(plan for plan in self._offload_plans if wanted(plan.key))
+        self._offloads.clear()
+        self._ways.clear()
 
     def cut(self, path: str) -> int:
         """Return the boundary at which the device stops on `path`."""
@@ -116,11 +121,12 @@ class OptionBook:
         shortest one in any case, unless an exit has answered already.
         """
         known = self._known(request)
-        ways = self._ways(request.boundary, known)
+        ways = self._ways_from(request.boundary, known)
         options = [option for option in ways.offload if option.plan.path in usable_paths]
-        answer = self._answer(request, known, bool(options))
-        if answer is not None:
-            options.insert(0, answer)
+        if known:
+            answer = self._answer(request, known, bool(options))
+            if answer is not None:
+                options.insert(0, answer)
         offered = bool(known)
         for p95_s, local in ways.local:
             if not offered or remaining_s is None or p95_s <= remaining_s:
@@ -128,7 +134,7 @@ class OptionBook:
                 offered = True
         return options
 
-    def fallback(self, boundary: int, live: bool) -> tuple[Stage, ...]:
+    def fallback(self, boundary: int, live: bool) -> Way:
         """Return the way from `boundary` to the local answer that a request is promised.
 
         A live request has no time to lose and takes the first exit, a deferred one the whole
@@ -138,168 +144,149 @@ class OptionBook:
 
     def fallback_s(self, boundary: int, live: bool) -> float:
         """Return the 95th percentile of the time that `fallback` takes."""
-        self._forget_old_prices()
-        if (boundary, live) not in self._fallback_s:
-            way = self.fallback(boundary, live)
-            self._fallback_s[boundary, live] = self._times.p95_s(*way)
-        return self._fallback_s[boundary, live]
-
-    def _ways(self, boundary: int, known: Known) -> Ways:
-        """Return the ways from `boundary`, priced anew only when a stage's time has changed."""
-        self._forget_old_prices()
-        if (boundary, known) not in self._priced:
-            offload = tuple(
-                self._offload(number, boundary, known) for number in range(len(self._offload_plans))
-            )
-            local = tuple(self._local(boundary, known))
-            self._priced[boundary, known] = Ways(offload, local)
-        return self._priced[boundary, known]
-
-    def _forget_old_prices(self) -> None:
         if self._priced_version != self._times.version:
-            self._priced_version = self._times.version
-            self._priced.clear()
-            self._fallback_s.clear()
+            self._forget_prices()
+        found = self._fallback_s.get((boundary, live))
+        if found is None:
+            found = self._times.p95_s(*self.fallback(boundary, live))
+            self._fallback_s[boundary, live] = found
+        return found
+
+    # --- what an exit has said ------------------------------------------------------------------
 
     def _known(self, request: Request) -> Known:
+        results = request.results
+        if not results:
+            return ()
         return tuple(
-            (exit_id, request.results[exit_id].confidence >= head.threshold)
+            (exit_id, results[exit_id].confidence >= head.threshold)
             for exit_id, head in self.exits.items()
-            if exit_id in request.results
+            if exit_id in results
         )
-
-    def _way(self, boundary: int, exit_id: str | None) -> tuple[Stage, ...]:
-        """Return the stages from `boundary` to an exit or to the end of the network."""
-        stop = self.end if exit_id is None else self.exits[exit_id].boundary
-        stages: list[Stage] = [Prepare()] if boundary == NOT_PREPARED else []
-        if max(boundary, 0) < stop:
-            stages.append(RunSegments(max(boundary, 0), stop))
-        return (*stages, RunExit(exit_id)) if exit_id is not None else tuple(stages)
 
     def _answer(self, request: Request, known: Known, can_offload: bool) -> Option | None:
         """Answer with the last exit: its rule is met, nothing can be sent, or a path refused."""
-        if not known:
-            return None
         exit_id = known[-1][0]
-        plan = request.decision.option.plan
+        option = request.decision.option
         confidence = request.results[exit_id].confidence
-        met = any(s.exit == exit_id and confidence >= s.threshold for s in plan.exits)
+        met = any(s.exit == exit_id and confidence >= s.threshold for s in option.plan.exits)
         if not met and can_offload and not request.refused:
             return None
-        return Option(
-            kind=OptionKind.ANSWER,
-            plan=plan,
-            exit=exit_id,
-            accuracy=self._exit_score(exit_id, known),
-            device_s=0.0,
+        if (option.key, known) not in self._answers:
+            self._answers[option.key, known] = Option(
+                kind=OptionKind.ANSWER,
+                plan=option.plan,
+                exit=exit_id,
+                accuracy=self._expectations.of_exit(exit_id, known),
+                device_s=0.0,
+            )
+        return self._answers[option.key, known]
+
+    # --- ways and prices ------------------------------------------------------------------------
+
+    def _ways_from(self, boundary: int, known: Known) -> Ways:
+        """Return the ways from `boundary`, priced anew only when a stage's time has changed."""
+        if self._priced_version != self._times.version:
+            self._forget_prices()
+        ways = self._ways.get((boundary, known))
+        if ways is None:
+            ways = self._ways[boundary, known] = self._price(boundary, known)
+        return ways
+
+    def _forget_prices(self) -> None:
+        self._priced_version = self._times.version
+        self._ways.clear()
+        self._fallback_s.clear()
+
+    def _price(self, boundary: int, known: Known) -> Ways:
+        place = boundary, known
+        if place not in self._offloads:
+            self._offloads[place] = tuple(self._offload(boundary, known))
+        if place not in self._locals:
+            self._locals[place] = tuple(self._local(boundary, known))
+        return Ways(
+            tuple(self._priced(entry) for entry in self._offloads[place]),
+            tuple(
+                LocalWay(self._times.p95_s(*way[0].way), tuple(self._priced(e) for e in way))
+                for way in self._locals[place]
+            ),
         )
 
-    def _local(self, boundary: int, known: Known) -> Iterator[tuple[float, tuple[Option, ...]]]:
-        """Yield the 95th percentile and the options of each local way, the shortest first."""
-        done = {exit_id for exit_id, _ in known}
-        for exit_id in [*(e for e in self.exits if e not in done), None]:
-            way = self._way(boundary, exit_id)
-            device_s = self._times.p50_s(*way)
-            if exit_id is None:
-                options = [
-                    self._to_the_end(plan, boundary, known, device_s) for plan in self._local_plans
-                ]
-            else:
-                accuracy = self._exit_score(exit_id, known)
-                plan = Plan(DEVICE, 0)
-                options = [Option(OptionKind.LOCAL, plan, exit_id, accuracy, device_s)]
-            yield self._times.p95_s(*way), tuple(options)
+    def _priced(self, entry: Priced) -> Option:
+        """Return the option of `entry` at the price of the moment."""
+        device_s = self._times.p50_s(*entry.way)
+        exit_device_s = self._times.p50_s(*entry.to_exit)
+        option = entry.option
+        if (option.device_s, option.exit_device_s) != (device_s, exit_device_s):
+            entry.option = replace(option, device_s=device_s, exit_device_s=exit_device_s)
+        return entry.option
 
-    def _to_the_end(self, plan: Plan, boundary: int, known: Known, device_s: float) -> Option:
-        expected = self._statistics(plan, known)
+    def _offload(self, boundary: int, known: Known) -> Iterator[Priced]:
+        """Yield the option of each plan to the cloud."""
+        for plan in self._offload_plans:
+            cut = self._cut[plan.path]
+            stages: list[Stage] = [PREPARE] if boundary == NOT_PREPARED else []
+            if max(boundary, 0) < cut:
+                stages.append(run_segments(max(boundary, 0), cut))
+            stages += [run_exit(exit_id) for exit_id in _tried(plan, known)]
+            stages.append(encode(plan.path, plan.level))
+            expected = self._expectations.of_plan(plan, known)
+            option = Option(
+                kind=OptionKind.OFFLOAD,
+                plan=plan,
+                exit=None,
+                accuracy=expected.accuracy,
+                device_s=0.0,
+                cloud_s=self.cloud_run_s(plan.path, plan.level),
+                uplink_bytes=expected.uplink_bytes,
+                downlink_bytes=self._reply_bytes,
+                exit_share=expected.exit_share,
+            )
+            yield Priced(option, tuple(stages), self._to_exit(plan, boundary, known))
+
+    def _local(self, boundary: int, known: Known) -> Iterator[tuple[Priced, ...]]:
+        """Yield the options of each way to an answer on the device, the shortest way first."""
+        done = {exit_id for exit_id, _ in known}
+        for exit_id in self.exits:
+            if exit_id not in done:
+                accuracy = self._expectations.of_exit(exit_id, known)
+                option = Option(OptionKind.LOCAL, Plan(DEVICE, 0), exit_id, accuracy, 0.0)
+                yield (Priced(option, self._way(boundary, exit_id)),)
+        way = self._way(boundary, None)
+        yield tuple(
+            Priced(self._to_the_end(plan, known), way, self._to_exit(plan, boundary, known))
+            for plan in self._local_plans
+        )
+
+    def _to_the_end(self, plan: Plan, known: Known) -> Option:
+        expected = self._expectations.of_plan(plan, known)
         return Option(
             kind=OptionKind.LOCAL,
             plan=plan,
             exit=None,
             accuracy=expected.accuracy,
-            device_s=device_s,
+            device_s=0.0,
             exit_share=expected.exit_share,
-            exit_device_s=self._first_exit_s(plan, boundary, known),
         )
 
-    def _first_exit_s(self, plan: Plan, boundary: int, known: Known) -> float:
-        """Return the device time to the next exit of the plan's rule, 0 if there is none."""
-        done = {exit_id for exit_id, _ in known}
-        tried = next((step.exit for step in plan.exits if step.exit not in done), None)
-        return self._times.p50_s(*self._way(boundary, tried)) if tried is not None else 0.0
+    def _to_exit(self, plan: Plan, boundary: int, known: Known) -> Way:
+        """Return the way to the next exit of the plan's rule, nothing if there is none."""
+        tried = _tried(plan, known)
+        return self._way(boundary, tried[0]) if tried else ()
 
-    def _offload(self, number: int, boundary: int, known: Known) -> Option:
-        """Return the option of a plan; the one of before if its stages take as long as then."""
-        place = (number, boundary, known)
-        if place not in self._device_ways:
-            self._device_ways[place] = self._device_way(number, boundary, known)
-        stages, to_exit = self._device_ways[place]
-        device_s, exit_device_s = self._times.p50_s(*stages), self._times.p50_s(*to_exit)
-        option = self._offloads.get(place)
-        if option is None or (option.device_s, option.exit_device_s) != (device_s, exit_device_s):
-            option = self._make_offload(number, known, device_s, exit_device_s)
-            self._offloads[place] = option
-        return option
+    def _way(self, boundary: int, exit_id: str | None) -> Way:
+        """Return the stages from `boundary` to an exit or to the end of the network."""
+        stop = self.end if exit_id is None else self.exits[exit_id].boundary
+        stages: list[Stage] = [PREPARE] if boundary == NOT_PREPARED else []
+        if max(boundary, 0) < stop:
+            stages.append(run_segments(max(boundary, 0), stop))
+        return (*stages, run_exit(exit_id)) if exit_id is not None else tuple(stages)
 
-    def _device_way(self, number: int, boundary: int, known: Known) -> DeviceWay:
-        plan = self._offload_plans[number]
-        cut = self._cut[plan.path]
-        stages: list[Stage] = [Prepare()] if boundary == NOT_PREPARED else []
-        if max(boundary, 0) < cut:
-            stages.append(RunSegments(max(boundary, 0), cut))
-        done = {exit_id for exit_id, _ in known}
-        tried = [step.exit for step in plan.exits if step.exit not in done]
-        stages += [RunExit(exit_id) for exit_id in tried]
-        stages.append(Encode(plan.path, plan.level))
-        return tuple(stages), self._way(boundary, tried[0]) if tried else ()
 
-    def _make_offload(
-        self, number: int, known: Known, device_s: float, exit_device_s: float
-    ) -> Option:
-        plan = self._offload_plans[number]
-        expected = self._statistics(plan, known)
-        return Option(
-            kind=OptionKind.OFFLOAD,
-            plan=plan,
-            exit=None,
-            accuracy=expected.accuracy,
-            device_s=device_s,
-            cloud_s=self.cloud_run_s(plan.path, plan.level),
-            uplink_bytes=expected.uplink_bytes,
-            downlink_bytes=self._reply_bytes,
-            exit_share=expected.exit_share,
-            exit_device_s=exit_device_s,
-        )
-
-    def _statistics(self, plan: Plan, known: Known) -> Expected:
-        """Return what the matching rows say of `plan`, exits on its way included."""
-        if (plan, known) not in self._expected:
-            self._expected[plan, known] = self._compute(plan, known)
-        return self._expected[plan, known]
-
-    def _compute(self, plan: Plan, known: Known) -> Expected:
-        rows = self._rows(known)
-        if plan.path == DEVICE:
-            reference = Plan(self._reference, 0, plan.exits)
-            mean = self._table.plan_statistics(reference, rows)
-            return Expected(mean.accuracy, 0, mean.exit_share)
-        mean = self._table.plan_statistics(plan, rows)
-        sent_share = 1.0 - mean.exit_share
-        sent_bytes = mean.bytes / sent_share if sent_share else mean.bytes
-        return Expected(mean.accuracy, round(sent_bytes), mean.exit_share)
-
-    def _exit_score(self, exit_id: str, known: Known) -> float:
-        if (exit_id, known) not in self._exit_scores:
-            score = self._table.mean_exit_score(exit_id, self._rows(known))
-            self._exit_scores[exit_id, known] = score
-        return self._exit_scores[exit_id, known]
-
-    def _rows(self, known: Known) -> Mask | None:
-        """Return the rows on which the exits said the same, ``None`` (all) if they are too few."""
-        rows = np.ones(len(self._table), dtype=np.bool_)
-        for exit_id, passed in known:
-            rows &= self._table.exit_passed(exit_id, self.exits[exit_id].threshold) == passed
-        return rows if rows.sum() >= MIN_ROWS else None
+def _tried(plan: Plan, known: Known) -> list[str]:
+    """Return the exits of a plan's rule that have not been run."""
+    done = {exit_id for exit_id, _ in known}
+    return [step.exit for step in plan.exits if step.exit not in done]
 
 
 def _cloud_profile(bundle: Bundle) -> Profile:

@@ -113,13 +113,15 @@ class Prober:
         else:
             self._estimator.on_rtt(took_s, now_s)
         if now_s >= self._used_s + IN_USE_S:
-            return []
+            return []  # and no ping before the next heartbeat
         pause_s = SOON_S if self._estimator.rtt_surprised else MEASURE_S
         self._measure_by(self._pinged_s + pause_s)
         return self.probe(now_s)
 
     def probe(self, now_s: float) -> list[Probe]:
         """Return a probe if one is wanted, no answer is awaited and the budget allows it."""
+        if now_s >= self._used_s + IN_USE_S:
+            return []
         nbytes = self._wanted_bytes(now_s)
         most_bytes = BURST_S * self._budget_bytes_per_s
         earned_bytes = self._budget_bytes_per_s * (now_s - self._saved_s)

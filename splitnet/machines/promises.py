@@ -9,16 +9,15 @@ due first keeps every promise whenever any order does (Liu and Layland, JACM 197
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from math import inf
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Promise:
+class Promise(NamedTuple):
     """`cost_s` of device time that request `request` needs before `due_s`."""
 
-    request: int
     due_s: float
+    request: int
     cost_s: float
 
 
@@ -28,12 +27,7 @@ def slack_s(promises: Iterable[Promise], now_s: float) -> float:
     Negative if some promise cannot be kept any more, infinite if there is none.
     """
     slack, work_s = inf, 0.0
-    for promise in sorted(promises, key=lambda promise: promise.due_s):
-        work_s += promise.cost_s
-        slack = min(slack, promise.due_s - work_s - now_s)
+    for due_s, _, cost_s in sorted(promises):
+        work_s += cost_s
+        slack = min(slack, due_s - work_s - now_s)
     return slack
-
-
-def most_urgent(promises: Iterable[Promise]) -> Promise | None:
-    """Return the promise that is due first."""
-    return min(promises, key=lambda promise: promise.due_s, default=None)

@@ -8,9 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from splitnet.machines.agent_io import Encode, Prepare, RunExit, RunSegments, RunStage, Stage
+from splitnet.machines.agent_io import (
+    PREPARE,
+    Prepare,
+    RunExit,
+    RunSegments,
+    RunStage,
+    Stage,
+    encode,
+    run_exit,
+    run_segments,
+)
 from splitnet.machines.options import OptionBook
-from splitnet.machines.promises import Promise, most_urgent, slack_s
+from splitnet.machines.promises import Promise, slack_s
 from splitnet.machines.request import NOT_PREPARED, Request
 from splitnet.machines.stage_times import StageTimes
 from splitnet.values import OptionKind
@@ -39,7 +49,7 @@ class DeviceSchedule:
         """Occupy the device with a stage of `request`."""
         assert self._job is None
         self._last_job += 1
-        expected_s = self._times.p50_s(stage)
+        expected_s = self._times.of(stage).p50_s
         self._job = RunStage(self._last_job, request.id, request.frame, stage, expected_s)
         return self._job
 
@@ -56,7 +66,7 @@ class DeviceSchedule:
         """Return the next stage on the way chosen, ``None`` if nothing is left for the device."""
         option = request.decision.option
         if request.boundary == NOT_PREPARED:
-            return Prepare()
+            return PREPARE
         if option.kind is OptionKind.OFFLOAD:
             stop = self._book.cut(option.plan.path)
         else:
@@ -64,13 +74,13 @@ class DeviceSchedule:
         for exit_id, head in self._book.exits.items():
             if head.boundary <= stop and self._wants(request, exit_id):
                 if head.boundary <= request.boundary:
-                    return RunExit(exit_id)
-                return RunSegments(request.boundary, head.boundary)
+                    return run_exit(exit_id)
+                return run_segments(request.boundary, head.boundary)
         if request.boundary < stop:
-            return RunSegments(request.boundary, stop)
+            return run_segments(request.boundary, stop)
         plan = option.plan
         if option.kind is OptionKind.OFFLOAD and request.encoded_for != (plan.path, plan.level):
-            return Encode(plan.path, plan.level)
+            return encode(plan.path, plan.level)
         return None
 
     def _wants(self, request: Request, exit_id: str) -> bool:
@@ -92,8 +102,8 @@ class DeviceSchedule:
             elif isinstance(stage, RunSegments):
                 boundary = max(boundary, stage.stop)
             cost_s = self._book.fallback_s(boundary, request.live)
-            promises.append(Promise(request.id, request.due_s, cost_s))
-        return slack_s(promises, now_s + self._times.p95_s(stage)) >= 0
+            promises.append(Promise(request.due_s, request.id, cost_s))
+        return slack_s(promises, now_s + self._times.of(stage).p95_s) >= 0
 
     def rescue(
         self, requests: Iterable[Request], now_s: float, *, at_once: bool
@@ -103,12 +113,12 @@ class DeviceSchedule:
         With `at_once` the promise due first is worked on even if there is still time, since other
         work waits behind it.
         """
-        by_id = {request.id: request for request in requests}
-        urgent = most_urgent(self._promises(by_id.values()))
-        if urgent is None or not (at_once or now_s >= self.rescue_at_s(by_id.values())):
+        promises = self._promises(requests)
+        if not promises or not (at_once or now_s >= slack_s(promises, 0.0) - self._margin_s):
             return None
-        request = by_id[urgent.request]
-        return request.id, self._book.fallback(request.boundary, request.live)[0]
+        urgent = min(promises).request
+        request = next(request for request in requests if request.id == urgent)
+        return urgent, self._book.fallback(request.boundary, request.live)[0]
 
     def rescue_at_s(self, requests: Iterable[Request]) -> float:
         """Return when the next promise must be worked on if the device stays free."""
@@ -116,7 +126,7 @@ class DeviceSchedule:
 
     def _promises(self, requests: Iterable[Request]) -> list[Promise]:
         return [
-            Promise(r.id, r.due_s, self._book.fallback_s(r.boundary, r.live))
+            Promise(r.due_s, r.id, self._book.fallback_s(r.boundary, r.live))
             for r in requests
             if not (r.results or r.failure)
         ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from functools import cache
 
 from splitnet.machines.agent_io import Encode, Prepare, RunExit, RunSegments, Stage
@@ -34,7 +34,7 @@ class StageTimes:
     def __init__(self, profile: Profile) -> None:
         self._times = dict(profile.stages)
         self._window: dict[str, deque[float]] = {}
-        self._count: Counter[str] = Counter()
+        self._count: dict[str, int] = {}
         self._sums: dict[Stage, StageTime] = {}
         self.version = 0
 
@@ -45,16 +45,21 @@ class StageTimes:
     def observe(self, stage: Stage, duration_s: float) -> None:
         """Take the duration of a stage; one that runs several segments is shared out among them."""
         keys = stage_keys(stage)
-        expected_s = self._sum(stage).p50_s
+        if len(keys) == 1:
+            self._observe(keys[0], duration_s)
+            return
+        expected_s = self.of(stage).p50_s
         for key in keys:
             share = self.get(key).p50_s / expected_s if expected_s > 0 else 1 / len(keys)
             self._observe(key, share * duration_s)
 
     def _observe(self, key: str, duration_s: float) -> None:
-        window = self._window.setdefault(key, deque(maxlen=WINDOW))
+        window = self._window.get(key)
+        if window is None:
+            window = self._window[key] = deque(maxlen=WINDOW)
         window.append(duration_s)
-        self._count[key] += 1
-        if self._count[key] % REFRESH == 0:
+        count = self._count[key] = self._count.get(key, 0) + 1
+        if count % REFRESH == 0:
             ordered = sorted(window)
             found = StageTime(
                 p50_s=ordered[len(ordered) // 2], p95_s=ordered[(95 * len(ordered)) // 100]
@@ -66,14 +71,14 @@ class StageTimes:
 
     def p50_s(self, *stages: Stage) -> float:
         """Return the expected time of the stages one after the other."""
-        return sum([self._sum(stage).p50_s for stage in stages])
+        return sum([self.of(stage).p50_s for stage in stages])
 
     def p95_s(self, *stages: Stage) -> float:
         """Return a cautious time of the stages: the sum of their 95th percentiles."""
-        return sum([self._sum(stage).p95_s for stage in stages])
+        return sum([self.of(stage).p95_s for stage in stages])
 
-    def _sum(self, stage: Stage) -> StageTime:
-        """Return the times of a stage's parts together, added up once until one of them changes."""
+    def of(self, stage: Stage) -> StageTime:
+        """Return the times of a stage: its parts together, added up until one of them changes."""
         time = self._sums.get(stage)
         if time is None:
             parts = [self.get(key) for key in stage_keys(stage)]

@@ -5,14 +5,14 @@ A peer is the transport's own name of a connection; a session is what the worker
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from splitnet.errors import WireCode
+from splitnet.records import record
 from splitnet.wire import Message, Payload
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class BatchItem:
     """One complete payload of a batch."""
 
@@ -22,7 +22,7 @@ class BatchItem:
     dims: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class ItemResult:
     """What became of one item: the bytes of its reply, or why there are none."""
 
@@ -35,7 +35,7 @@ class ItemResult:
 # --- events -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class PeerMessage:
     """A complete, parsed message of `peer` arrived."""
 
@@ -43,7 +43,7 @@ class PeerMessage:
     message: Message
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class PeerGarbled:
     """Bytes of `peer` are not a message; `code` is the error's."""
 
@@ -52,14 +52,14 @@ class PeerGarbled:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class PeerGone:
     """A message to `peer` could not be delivered: its connection is gone."""
 
     peer: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class BatchDone:
     """The batch ended; `results` are in the order of its items."""
 
@@ -69,12 +69,12 @@ class BatchDone:
     results: tuple[ItemResult, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class WorkerTick:
     """The time of `wakeup_s` has come."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class WorkerDrain:
     """Accept nothing more, answer what is queued, then say bye to every session."""
 
@@ -84,7 +84,7 @@ WorkerEvent: TypeAlias = PeerMessage | PeerGarbled | PeerGone | BatchDone | Work
 # --- actions ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class SendTo:
     """Send a message to a peer, without ever blocking."""
 
@@ -92,7 +92,7 @@ class SendTo:
     message: Message
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class RunBatch:
     """Decode the items, run segments `entry` to `stop - 1` of contract `handle` on all of them.
 
@@ -108,7 +108,7 @@ class RunBatch:
     expected_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class WorkerReport:
     """Something an operator should read, as one line: ``event`` and ``key=value`` details."""
 
@@ -117,7 +117,7 @@ class WorkerReport:
     warning: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class WorkerFinished:
     """Draining is complete."""
 

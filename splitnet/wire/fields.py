@@ -1,4 +1,4 @@
-"""The types of the elements of a message: each checks, writes and reads one msgpack element.
+"""The types of the elements of a message: each checks, writes, sizes and reads a msgpack element.
 
 A message class names the type of each field in its annotation (``request: Annotated[int,
 Integer(1, 9)]``); parser and serialiser are both made of it. Types raise `ValueError` with a
@@ -9,21 +9,31 @@ from __future__ import annotations
 
 import re
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import IntEnum
 from operator import attrgetter
 from typing import Any, Protocol, get_type_hints
+
+_NUMBER_BYTES = [1] * 8 + [2] + [3] * 8 + [5] * 16 + [9] * 32
+"""Bytes of a number from 0 on, or of a boolean, by its length in bits."""
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _MAX_UNKNOWN = 2**16 - 1
 
 
 class FieldType(Protocol):
-    """How one element of an array is written and read; both raise `ValueError`."""
+    """How one element of an array is written and read; both raise `ValueError`.
+
+    The size of a value is that of what `write` makes of it, and says nothing of one that `write`
+    refuses. Source of all sizes: the msgpack specification, "Formats".
+    """
 
     def write(self, value: Any) -> Any:
         """Return `value` as msgpack packs it."""
+
+    def size(self, value: Any) -> int:
+        """Return the bytes of `value` once it is packed."""
 
     def read(self, element: Any) -> Any:
         """Return the value of an unpacked element."""
@@ -42,6 +52,10 @@ class Integer:
             if self.low <= value <= self.high:
                 return value
         raise self._refusal(value)
+
+    def size(self, value: int) -> int:
+        """Return the bytes of the shortest form, which msgpack takes."""
+        return _NUMBER_BYTES[value.bit_length()]
 
     def read(self, element: Any) -> int:
         """Return `element`, checked."""
@@ -63,6 +77,11 @@ class Boolean:
             return value
         raise ValueError(f" is {_shown(value)}, must be true or false")
 
+    def size(self, value: Any) -> int:
+        """Return the one byte of a boolean."""
+        del value
+        return 1
+
     read = write
 
 
@@ -83,6 +102,10 @@ class Choice:
         if isinstance(value, int) and not isinstance(value, bool) and value in self._by_number:
             return int(value)
         raise self._refusal(value)
+
+    def size(self, value: int) -> int:
+        """Return the bytes of the number of a member."""
+        return _NUMBER_BYTES[value.bit_length()]
 
     def read(self, element: Any) -> IntEnum:
         """Return the member of a number."""
@@ -120,6 +143,10 @@ class Text:
             raise ValueError(f" has the control character {found[0]!r}, must be plain text")
         return value
 
+    def size(self, value: Any) -> int:
+        """Return the bytes of the text and of its length."""
+        return _with_length(len(value.encode("utf-8", "replace")), short=31)
+
     read = write
 
 
@@ -135,6 +162,10 @@ class Prose:
             raise ValueError(f" is {_shown(value)}, must be text")
         plain = _CONTROL.sub(" ", value).encode("utf-8", "replace")
         return plain[: self.most].decode("utf-8", "ignore")
+
+    def size(self, value: Any) -> int:
+        """Return the bytes of what is sent of the text, and of its length."""
+        return Text(self.most).size(self.write(value))
 
     def read(self, element: Any) -> str:
         """Return `element`, checked."""
@@ -157,6 +188,10 @@ class Binary:
             raise ValueError(f" has {len(value)} bytes, allowed are {allowed}")
         return value
 
+    def size(self, value: Any) -> int:
+        """Return the bytes and those of their number."""
+        return _with_length(len(value), short=-1)
+
     read = write
 
 
@@ -169,6 +204,10 @@ class Nullable:
     def write(self, value: Any) -> Any:
         """Return the element of `value`, nil for ``None``."""
         return None if value is None else self.of.write(value)
+
+    def size(self, value: Any) -> int:
+        """Return the bytes of the value, 1 for ``None``."""
+        return 1 if value is None else self.of.size(value)
 
     def read(self, element: Any) -> Any:
         """Return the value of `element`, ``None`` for nil."""
@@ -186,6 +225,10 @@ class Many:
     def write(self, value: Any) -> list[Any]:
         """Return the elements of the tuple `value`."""
         return self._each(value, self.of.write)
+
+    def size(self, value: Any) -> int:
+        """Return the bytes of all elements and of their number."""
+        return _array_bytes(len(value)) + sum(map(self.of.size, value))
 
     def read(self, element: Any) -> tuple[Any, ...]:
         """Return the values of the array `element`."""
@@ -214,12 +257,18 @@ class Row:
         self.names = tuple(types)
         self.types = tuple(types.values())
         self._write = tuple(of.write for of in self.types)
+        self._sizes = tuple(of.size for of in self.types)
         self._read = tuple(of.read for of in self.types)
 
     def write(self, value: Any) -> list[Any]:
         """Return the elements of the tuple `value`."""
         _check_array(value)
         return self._each(value, self._write)
+
+    def size(self, value: Any) -> int:
+        """Return the bytes of all elements and of their number."""
+        sizes = (size(item) for size, item in zip(self._sizes, value, strict=True))
+        return _array_bytes(len(self.types)) + sum(sizes)
 
     def read(self, element: Any) -> Any:
         """Return the values of the array `element` as a tuple."""
@@ -248,14 +297,27 @@ class Record(Row):
     def __init__(self, cls: type[Any], types: Mapping[str, FieldType]) -> None:
         super().__init__(types)
         self.cls = cls
-        self._values = attrgetter(*self.names)
+        self._values = _getter(self.names)
+        numbers = [name for name, of in types.items() if isinstance(of, Integer | Boolean | Choice)]
+        self._numbers = _getter(numbers)
+        self._others = [
+            (attrgetter(name), of.size) for name, of in types.items() if name not in numbers
+        ]
 
     def write(self, value: Any) -> list[Any]:
         """Return the fields of the instance `value` as elements."""
         if not isinstance(value, self.cls):
             raise ValueError(f" is {_shown(value)}, must be a {self.cls.__name__}")
-        values = self._values(value)
-        return self._each(values if len(self.names) > 1 else (values,), self._write)
+        return self._each(self._values(value), self._write)
+
+    def size(self, value: Any) -> int:
+        """Return the bytes of all fields and of their number."""
+        # Most fields are numbers: map asks all of them without a call of Python for each.
+        numbers = map(int.bit_length, self._numbers(value))
+        nbytes = _array_bytes(len(self.types)) + sum(map(_NUMBER_BYTES.__getitem__, numbers))
+        for get, size in self._others:
+            nbytes += size(get(value))
+        return nbytes
 
     def read(self, element: Any) -> Any:
         """Return the instance of the array `element`."""
@@ -278,6 +340,23 @@ def check_field(cls: type[Any], name: str, value: Any) -> None:
     Whoever sets such a value learns so before the first message is written.
     """
     field_types(cls)[name].write(value)
+
+
+def _getter(names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
+    """Return a function from an object to the tuple of its attributes `names`."""
+    if len(names) > 1:
+        return attrgetter(*names)
+    return lambda value: tuple(getattr(value, name) for name in names)
+
+
+def _array_bytes(elements: int) -> int:
+    """Return the bytes of the beginning of an array."""
+    return 1 if elements <= 15 else 3
+
+
+def _with_length(nbytes: int, short: int) -> int:
+    """Return the bytes of a text or of bytes; up to `short` the length takes no byte of its own."""
+    return nbytes + (1 if nbytes <= short else 2 if nbytes <= 0xFF else 3)
 
 
 def _check_array(value: Any) -> None:

@@ -71,8 +71,10 @@ def encode(message: Message) -> list[Buffer]:
 
 def size(message: Message) -> int:
     """Return the bytes of `message` on the wire, head and payload; `Hollow` counts as bytes."""
-    head = _head(_by_class()[type(message)], message)
-    return len(head) + len(getattr(message, "payload", b""))
+    layout = _by_class()[type(message)]
+    head_bytes = PREFIX_BYTES + layout.body.size(message)
+    payload: Payload | None = getattr(message, "payload", None)
+    return head_bytes if payload is None else head_bytes + len(payload)
 
 
 def decode(frames: Sequence[Buffer]) -> Message:

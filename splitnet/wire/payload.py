@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 from zlib import crc32
+
+from splitnet.records import record
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Hollow:
     """A payload of `nbytes` bytes without content: the simulator moves sizes, not tensors.
 

@@ -81,6 +81,7 @@ class World:
     reports: list[str] = field(default_factory=list)
     stages: list[object] = field(default_factory=list)
     sent: list[Message] = field(default_factory=list)
+    arrived: list[Message] = field(default_factory=list)
     released: list[int] = field(default_factory=list)
     finished: bool = False
 
@@ -211,6 +212,7 @@ class World:
 
         def arrive() -> None:
             if connection == self._connection and self.link_up:
+                self.arrived.append(message)
                 self.tell_worker(PeerMessage(peer, message))
 
         self.at(self._arrives_s("up", message), arrive)

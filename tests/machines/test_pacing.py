@@ -6,7 +6,7 @@ from collections import deque
 
 import pytest
 
-from splitnet.machines.pacing import CHUNK_S, FIRST_WINDOW_BYTES, Pacer
+from splitnet.machines.pacing import CALM_CHUNK_BYTES, CHUNK_S, FIRST_WINDOW_BYTES, Pacer
 from splitnet.machines.uplink import Uplink
 from splitnet.values import RequestClass
 from splitnet.wire import Cancel, Chunk, Credit, Hollow, Infer, InferFlag, ProgressAck, Welcome
@@ -40,12 +40,17 @@ def test_the_window_fills_the_link_and_hides_little(rate_bps: float, rtt_s: floa
     assert pacer.window_bytes(rtt_s) <= max(FIRST_WINDOW_BYTES, 1.5 * pipe_bytes)
 
 
-def test_a_chunk_is_twenty_milliseconds_of_link_time() -> None:
+def test_a_chunk_is_twenty_milliseconds_of_link_time_and_small_on_all_but_fast_links() -> None:
     pacer = Pacer()
     assert pacer.chunk_bytes(None, 1 << 20) == 8192
     assert pacer.chunk_bytes(1e6, 1 << 20) == 2500
     assert pacer.chunk_bytes(10e3, 1 << 20) == 1024
-    assert pacer.chunk_bytes(1e9, 1 << 18) == 1 << 18
+    assert pacer.chunk_bytes(1e9, 1 << 20) == CALM_CHUNK_BYTES
+    pacer.rate_bps = 50e6
+    assert pacer.chunk_bytes(1e9, 1 << 20) == CALM_CHUNK_BYTES
+    pacer.rate_bps = 1e9
+    assert pacer.chunk_bytes(None, 1 << 20) == 62_500
+    assert pacer.chunk_bytes(None, 1 << 15) == 1 << 15
 
 
 def test_idle_time_says_nothing_of_the_rate() -> None:
@@ -57,6 +62,39 @@ def test_idle_time_says_nothing_of_the_rate() -> None:
     pacer.on_ack(20_000, 60.1)
     assert pacer.rate_bps == pytest.approx(8e5)
     assert pacer.oldest(61.0) == (0, 0.0)
+
+
+def paced(pacer: Pacer, start_s: float, count: int, rate_bps: float) -> float:
+    """Send messages of 1,000 bytes at a rate, each acknowledged after 50 ms; return the end."""
+    before_bytes, step_s = pacer.sent_bytes, 8 * 1000 / rate_bps
+    events = [(number * step_s, number) for number in range(count)]
+    events += [(number * step_s + 0.05, -number) for number in range(1, count + 1)]
+    for after_s, number in sorted(events):
+        if number < 0:
+            pacer.on_ack(before_bytes - 1000 * number, start_s + after_s)
+        else:
+            pacer.on_sent(1000, start_s + after_s, app_limited=False)
+    return start_s + max(events)[0]
+
+
+def test_acknowledgements_that_waited_for_each_other_do_not_raise_the_rate() -> None:
+    pacer = Pacer()
+    for number in range(50):
+        pacer.on_sent(1000, 0.01 * number, app_limited=False)
+    for number in range(1, 51):
+        pacer.on_ack(1000 * number, 0.6 + 1e-5 * number)
+    assert pacer.rate_bps is not None
+    assert pacer.rate_bps <= 8 * 1000 / 0.01 * 1.05
+
+
+def test_a_pause_of_the_transport_is_forgotten_and_a_slower_link_is_not() -> None:
+    pacer = Pacer()
+    now_s = paced(pacer, 0.0, 500, rate_bps=8e6)
+    assert pacer.rate_bps == pytest.approx(8e6, rel=0.05)
+    now_s = paced(pacer, now_s, 20, rate_bps=0.8e6)
+    assert pacer.rate_bps == pytest.approx(8e6, rel=0.05)
+    paced(pacer, now_s, 120, rate_bps=0.8e6)
+    assert pacer.rate_bps == pytest.approx(0.8e6, rel=0.05)
 
 
 def test_an_acknowledgement_of_more_than_was_sent_is_cut() -> None:

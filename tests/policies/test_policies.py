@@ -97,11 +97,26 @@ def test_greedy_answers_at_a_confident_exit() -> None:
 
 def test_fixed_follows_its_plan_and_its_exits() -> None:
     assert make_policy("fixed:plan=c1@1").choose(state(), [ANSWER, LATE, EARLY]).option is EARLY
-    assert make_policy("fixed:plan=c2@1+exits").choose(state(), [ANSWER, EXITS]).option is ANSWER
+    exits = make_policy("fixed:plan=c2@1+exits")
+    assert exits.choose(state(confidence=0.95), [ANSWER, EXITS]).option is ANSWER
+    assert exits.choose(state(confidence=0.5), [ANSWER, EXITS]).option is EXITS
     fallback = make_policy("fixed:plan=c1@1").choose(state(), [EXIT, LATE, END])
     assert fallback.option is END
     assert "c1@1 is not feasible" in fallback.reason
     assert make_policy("fixed:plan=c1@1").choose(state(), [LATE]).option is LATE
+
+
+def test_fixed_runs_the_device_to_its_end_although_an_exit_could_answer() -> None:
+    unsure = replace(ANSWER, plan=END.plan)
+    assert unsure.key == END.key
+    chosen = make_policy("fixed:plan=device:end").choose(state(confidence=0.99), [unsure, END])
+    assert chosen.option is END
+
+
+def test_fixed_considers_its_plan_alone() -> None:
+    fixed, greedy = make_policy("fixed:plan=c1@1"), make_policy("greedy")
+    assert [plan for plan in ("c1@0", "c1@1", "c1@1+exits") if fixed.considers(plan)] == ["c1@1"]
+    assert greedy.considers("c1@0")
 
 
 @pytest.mark.parametrize(

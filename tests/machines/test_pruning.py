@@ -1,0 +1,96 @@
+"""Which options are forgotten."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+
+from splitnet.machines.pruning import undominated
+from splitnet.values import DEVICE, Option, OptionKind, Plan
+
+
+def option(
+    path: str,
+    accuracy: float = 0.9,
+    device_s: float = 0.01,
+    uplink_bytes: int = 1000,
+    cloud_s: float = 0.01,
+    exit_share: float = 0.0,
+) -> Option:
+    return Option(
+        OptionKind.OFFLOAD,
+        Plan(path, 0),
+        None,
+        accuracy,
+        device_s,
+        cloud_s,
+        uplink_bytes,
+        exit_share=exit_share,
+        exit_device_s=0.001,
+    )
+
+
+def kept(*options: Option) -> list[str]:
+    return [option.plan.path for option in undominated(options)]
+
+
+def test_worse_in_one_and_better_in_none_is_forgotten() -> None:
+    good = option("good")
+    assert kept(option("slow", device_s=0.02), good) == ["good"]
+    assert kept(option("large", uplink_bytes=1001), good) == ["good"]
+    assert kept(option("wrong", accuracy=0.89), good) == ["good"]
+    assert kept(option("cloudy", cloud_s=0.02), good) == ["good"]
+
+
+def test_better_in_one_stays() -> None:
+    options = [
+        option("good"),
+        option("quick", device_s=0.005, accuracy=0.8),
+        option("small", uplink_bytes=100, device_s=0.02),
+        option("right", accuracy=0.95, uplink_bytes=5000),
+    ]
+    assert kept(*options) == ["good", "quick", "small", "right"]
+
+
+def test_less_work_on_the_device_does_not_hide_much_more_in_the_cloud() -> None:
+    early = option("early", device_s=0.001, cloud_s=0.1)
+    assert kept(early, option("late", device_s=0.02, cloud_s=0.01)) == ["early", "late"]
+
+
+def test_of_equal_options_the_first_stays() -> None:
+    assert kept(option("a"), option("b"), option("c")) == ["a"]
+
+
+def test_requests_that_leave_at_an_exit_cost_less() -> None:
+    with_exits = option("exits", exit_share=0.5)
+    assert kept(with_exits, option("none")) == ["exits"]
+
+
+def test_nothing_of_nothing() -> None:
+    assert undominated([]) == ()
+
+
+def test_whatever_is_forgotten_is_never_the_fastest_of_the_most_accurate() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        options = [
+            option(str(i), a / 5, d / 1000, int(b) * 100, c / 1000)
+            for i, (a, d, b, c) in enumerate(rng.integers(1, 6, (12, 4)).tolist())
+        ]
+        left = undominated(options)
+        for rate_bps, floor in product((1e4, 1e5, 1e6, 1e9), (0.2, 0.6, 1.0)):
+            fit = [o for o in options if o.accuracy >= floor]
+            if fit:
+                best = min(_latency_s(o, rate_bps) for o in fit)
+                again = min(_latency_s(o, rate_bps) for o in left if o.accuracy >= floor)
+                assert again <= best * (1 + 1e-9)
+
+
+def test_ways_on_the_device_are_options_too() -> None:
+    local = Option(OptionKind.LOCAL, Plan(DEVICE, 0), None, 0.9, 0.01)
+    assert kept(option("cloud"), local) == [DEVICE]
+
+
+def _latency_s(option: Option, rate_bps: float) -> float:
+    return option.device_s + 8 * option.uplink_bytes / rate_bps + option.cloud_s
