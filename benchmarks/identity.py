@@ -1,33 +1,44 @@
-"""A network that changes nothing, with a cut in the middle, so that only overhead is left."""
+"""Networks that change nothing, with a cut in the middle, so that only the road is left."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-SHAPE = (1, 32, 80)
-"""2,560 float32 values: 10,240 bytes."""
-
 
 class Identity(nn.Module):
-    """Two pools of one pixel: operators that an exporter keeps and that copy their input."""
+    """Two pools: operators that an exporter keeps and that copy what they do not reduce."""
 
-    def __init__(self) -> None:
+    def __init__(self, tail: int | tuple[int, int] = 1) -> None:
         super().__init__()
-        self.head = _Copy()
-        self.tail = _Copy()
+        self.head = _Pool(1)
+        self.tail = _Pool(tail)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return `x` (N, 1, 32, 80) as (N, 2560)."""
-        copied: Tensor = self.tail(self.head(x))
-        return copied.flatten(1)
+        """Return `x` (N, 1, H, W) as (N, H * W), or less of it."""
+        pooled: Tensor = self.tail(self.head(x))
+        return pooled.flatten(1)
 
 
-class _Copy(nn.Module):
+class _Pool(nn.Module):
+    def __init__(self, size: int | tuple[int, int]) -> None:
+        super().__init__()
+        self._size = size
+
     def forward(self, x: Tensor) -> Tensor:
-        return F.max_pool2d(x, 1)
+        return F.max_pool2d(x, self._size)
 
 
 def identity() -> nn.Module:
-    """Return the network."""
+    """Return the network for samples of (1, 32, 80), whose answer is as large."""
     return Identity().eval()
+
+
+def echo() -> nn.Module:
+    """Return the network for samples of (1, 32, 64), whose answer is as large."""
+    return Identity().eval()
+
+
+def large() -> nn.Module:
+    """Return the network for samples of (1, 1000, 1000), whose answer is 10 numbers."""
+    return Identity((100, 1000)).eval()

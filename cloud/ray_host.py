@@ -24,6 +24,8 @@ from splitnet.cloud.memory import available_bytes
 from splitnet.cloud.serving import OpenedWorker, opened_worker
 from splitnet.errors import ConfigError, SplitnetError
 from splitnet.runtime.directory import open_bundle
+from splitnet.transport.gate import open_gate
+from splitnet.transport.keys import read_public
 from splitnet.transport.reactor import Reactor
 
 log = logging.getLogger(__name__)
@@ -118,7 +120,7 @@ def application(config: CloudConfig) -> serve.Application:
     Raises
     ------
     ConfigError
-        Several replicas cannot share the one port of ``--bind``.
+        Several replicas cannot share the one port of ``--bind``, or a key cannot be used.
     """
     if config.replicas > 1 and is_one_port(config.bind):
         raise ConfigError(
@@ -129,6 +131,9 @@ def application(config: CloudConfig) -> serve.Application:
         name: value.resolve() if isinstance(value, Path) else value
         for name, value in asdict(config).items()
     }
+    if config.directory_key is not None:  # its file may lie beside this process only
+        key = read_public(config.directory_key, "directory", "--directory-key")
+        settings["directory_key"] = key.text
     deployment = serve.deployment(
         WorkerReplica,
         name=DEPLOYMENT,
@@ -158,7 +163,8 @@ def serve_on_ray(config: CloudConfig, ready: Callable[[dict[str, Any]], None]) -
         The settings cannot be used, there is too little memory or there are too few CPUs for Ray,
         or a replica does not start.
     """
-    check_bind(config.bind, keyed=config.key is not None)
+    gate = open_gate(config.key, config.allow, "worker")
+    check_bind(config.bind, keyed=gate is not None)
     directory_address(config)
     open_bundle(config.bundle)
     deployed = application(config)

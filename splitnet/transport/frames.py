@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -17,6 +18,8 @@ CURVE_BYTES = 33
 signature, 1 of flags (ZeroMQ RFC 26, "CurveZMQ messages")."""
 
 _READABLE = int(zmq.POLLIN)
+_EVENT = struct.Struct("=hi")
+"""zmq_socket_monitor(3): the event's number and its value, in the order of the host."""
 
 
 def receive(socket: zmq.Socket[bytes], max_frames: int = MAX_FRAMES) -> list[bytes] | None:
@@ -32,6 +35,15 @@ def receive_from(socket: zmq.Socket[bytes]) -> tuple[str, list[bytes]] | None:
         return None
     first = socket.recv(zmq.NOBLOCK, copy=False)
     return str(first.get("User-Id")), _rest(socket, [first.bytes], MAX_FRAMES)
+
+
+def receive_event(monitor: zmq.Socket[bytes]) -> tuple[int, int] | None:
+    """Return number and value of the next event of a monitor, ``None`` if there is none."""
+    frames = receive(monitor)
+    if frames is None:
+        return None
+    event, value = _EVENT.unpack(frames[0])
+    return event, value
 
 
 def _rest(socket: zmq.Socket[bytes], frames: list[bytes], max_frames: int) -> list[bytes]:

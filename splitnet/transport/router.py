@@ -8,15 +8,28 @@ from collections.abc import Iterator
 import zmq
 
 from splitnet.errors import TransportError
-from splitnet.transport.frames import CURVE_BYTES, Frames, receive, receive_from, size
+from splitnet.transport.frames import (
+    CURVE_BYTES,
+    Frames,
+    receive,
+    receive_event,
+    receive_from,
+    size,
+)
 from splitnet.transport.gate import Gate
 from splitnet.transport.reactor import Reactor
+from splitnet.transport.tcp_info import UNSENT_BYTES, limit_unsent
 
 HWM = 64
 """Messages that libzmq may hold for one peer, in each direction; ours are bounded by bytes."""
 
 RETRY_S = 0.005
 """Pause before a peer that did not read is tried again: a ROUTER cannot be polled for one peer."""
+
+SILENT_S = 30.0
+"""Time after which a peer is asked whether it is there, and as much for its answer; a handshake may
+take so long, too. Who vanishes without a farewell would keep its descriptor here for ever: sessions
+end by silence long before, but a ROUTER has no way to hang up on one peer."""
 
 RECEIVE_LIMIT = 256
 """Messages taken at once, so that a flood does not keep the reactor from its other work."""
@@ -25,12 +38,17 @@ RECEIVE_LIMIT = 256
 class Router:
     """A ROUTER socket that never blocks and never drops a message without saying so.
 
+    What a peer does not read waits here, within a bound, since the kernel is kept from taking
+    megabytes for each peer.
+
     Parameters
     ----------
     max_message_bytes
         A peer that sends a larger frame is disconnected by libzmq.
     queue_bytes
         Bound on what waits for one peer; beyond it the peer is given up.
+    silent_s
+        A peer whose ZeroMQ says nothing for twice as long is disconnected.
     gate
         Who may connect, and the keys to it; without one, everybody may and nothing is encrypted.
     """
@@ -42,9 +60,11 @@ class Router:
         *,
         max_message_bytes: int,
         queue_bytes: int,
+        silent_s: float = SILENT_S,
         gate: Gate | None = None,
     ) -> None:
         self._reactor = reactor
+        self._silent_ms = int(1000 * silent_s)
         self._gate = gate
         self._wanted = endpoint
         self._max_message_bytes = max_message_bytes
@@ -73,12 +93,16 @@ class Router:
         if self._gate is not None:
             self._gate.open(self._reactor)
         self._socket = self._reactor.context.socket(zmq.ROUTER)
+        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_ACCEPTED)
         for option, value in (
             (zmq.LINGER, 0),
             (zmq.ROUTER_MANDATORY, 1),
             (zmq.SNDHWM, HWM),
             (zmq.RCVHWM, HWM),
             (zmq.MAXMSGSIZE, self._max_message_bytes + (CURVE_BYTES if self._gate else 0)),
+            (zmq.HANDSHAKE_IVL, self._silent_ms),
+            (zmq.HEARTBEAT_IVL, self._silent_ms),
+            (zmq.HEARTBEAT_TIMEOUT, self._silent_ms),
             (zmq.IPV6, int(self._wanted.startswith("tcp://["))),
         ):
             self._socket.setsockopt(option, value)
@@ -87,9 +111,7 @@ class Router:
         try:
             self._socket.bind(self._wanted)
         except zmq.ZMQError as error:
-            self._socket.close(linger=0)
-            if self._gate is not None:
-                self._gate.close()
+            self._close(0.0)
             if error.errno == zmq.EADDRINUSE:
                 raise TransportError(
                     f"{self._wanted} is in use; stop the program that listens there or choose "
@@ -97,10 +119,17 @@ class Router:
                 ) from error
             raise TransportError(f"cannot bind {self._wanted}: {error.strerror}") from error
         self._reactor.watch(self._socket)
+        self._reactor.watch(self._monitor)
 
     def close(self, linger_s: float = 0.0) -> None:
         """Close the socket; libzmq may send for `linger_s` what it has already taken."""
+        self._reactor.forget(self._monitor)
         self._reactor.forget(self._socket)
+        self._close(linger_s)
+
+    def _close(self, linger_s: float) -> None:
+        self._socket.disable_monitor()
+        self._monitor.close(linger=0)
         self._socket.close(linger=int(1000 * linger_s))
         if self._gate is not None:
             self._gate.close()
@@ -113,12 +142,20 @@ class Router:
         """
         if self._gate is not None:
             self._gate.serve()
+        self._bound_new_peers()
         for _ in range(RECEIVE_LIMIT):
             frames = self._take()
             if frames is None:
                 return
             if frames:
                 yield frames[0], frames[1:]
+
+    def _bound_new_peers(self) -> None:
+        for _ in range(RECEIVE_LIMIT):
+            accepted = receive_event(self._monitor)
+            if accepted is None:
+                return
+            limit_unsent(accepted[1], UNSENT_BYTES)
 
     def _take(self) -> list[bytes] | None:
         if self._gate is None or not self._gate.revoking:

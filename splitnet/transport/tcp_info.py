@@ -9,6 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+UNSENT_BYTES = 16 << 10
+"""Unsent bytes that the kernel may hide. Measured at 50 Mbit/s and 50 ms: as fast as without the
+bound, while a send buffer of that size leaves a tenth of it."""
+
 _FIGURES = struct.Struct("=7xB60xI72xII8xQ")
 """``struct tcp_info`` of linux/tcp.h: flags, rtt, notsent_bytes, min_rtt, delivery_rate.
 

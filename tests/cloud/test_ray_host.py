@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ import pytest
 from splitnet.cloud.cli import main
 from splitnet.cloud.config import CloudConfig
 from splitnet.errors import ConfigError, SplitnetError
+from tests.transport.key_files import make_keys
 
 THIRD_PARTY = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 """Ray Serve uses what pydantic deprecates."""
@@ -63,10 +64,25 @@ def test_user_arguments_are_checked_like_options(config: CloudConfig) -> None:
     from splitnet.cloud.serve_app import app
 
     assert app({"bundle": str(config.bundle), "replicas": 2, "bind": "tcp://127.0.0.1:5600-5699"})
-    with pytest.raises(ConfigError, match=r"unknown key 'bundel' \(did you mean 'bundle'\?\)"):
+    with pytest.raises(ConfigError, match=r"bundel: unknown setting \(did you mean 'bundle'\?\)"):
         app({"bundel": "b"})
     with pytest.raises(ConfigError, match="give a range such as"):
         app({"bundle": "b", "replicas": 2})
+
+
+@pytest.mark.ray
+@THIRD_PARTY
+def test_keys_are_checked_before_ray_is_started(config: CloudConfig, tmp_path: Path) -> None:
+    from splitnet.cloud.ray_host import serve_on_ray
+
+    worker = make_keys(tmp_path, "worker", "worker")
+    for settings, message in (
+        ({"key": worker.secret}, "--key needs --allow"),
+        ({"key": worker.secret, "allow": tmp_path / "nothing"}, "cannot read the allow-list"),
+        ({"bind": "tcp://0.0.0.0:5600-5699"}, "needs keys"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            serve_on_ray(replace(config, **settings), lambda line: None)
 
 
 @pytest.mark.ray

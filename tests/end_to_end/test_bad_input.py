@@ -42,6 +42,7 @@ def copy(sample_directory: Path, tmp_path: Path) -> Path:
         (["--device", "d" * 129], USAGE, "--device has 129 bytes, allowed are at most 128"),
         (["--json", "--limit", "0"], USAGE, "--limit is 0"),
         (["--emulate-device", "0.1"], USAGE, "at least 1 is needed"),
+        (["--emulate-device", "rasberry-pi-4"], USAGE, "did you mean 'raspberry-pi-4'"),
         (["--deadline-ms", "0.01"], USAGE, "--deadline-ms 0.01 is shorter than the first answer"),
         (["--config", "nothing.toml"], USAGE, "cannot read the configuration nothing.toml"),
     ],

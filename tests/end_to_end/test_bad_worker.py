@@ -280,3 +280,20 @@ def test_connections_cut_in_the_middle_of_a_message_lose_and_double_nothing(
         assert done.summary["accuracy"] == 1.0
     else:
         assert done.summary["late"] == 0
+
+
+@pytest.mark.parametrize("answered", [True, False], ids=["replies", "no replies"])
+def test_a_worker_that_never_acknowledges(edge: Run, answered: bool) -> None:
+    """Replies acknowledge, too; without them the pacing window stays shut."""
+    payload = np.arange(10, dtype=np.float32).tobytes()
+    answer = polite(lambda r: [reply(r, payload)] if answered else [])
+
+    def silent_about_bytes(message: Message) -> list[Frames]:
+        return [frames for frames in answer(message) if not isinstance(decode(frames), ProgressAck)]
+
+    with fake_worker(silent_about_bytes) as endpoint:
+        done = edge(endpoint, *LIVE, *FIXED)
+    assert done.code == 0
+    assert frames_of(done.answers) == list(range(SAMPLES))
+    assert ("cloud" in done.summary["answered_by"]) is answered
+    assert done.summary["late"] == 0

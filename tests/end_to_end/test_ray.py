@@ -20,6 +20,7 @@ from splitnet.processes import EdgeProcess, cloud_process, directory_process, ed
 from splitnet.runtime.directory import open_bundle
 from splitnet.wire import Lookup, Offer, decode, encode
 from tests.end_to_end.conftest import SAMPLES, Run, frames_of
+from tests.transport.key_files import make_keys, make_list
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'splitnet[ray]'")
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
@@ -127,6 +128,38 @@ def test_an_update_rolls_over_the_replicas_and_costs_no_answer(
                     edge.process.terminate()
                     answers += edge.answers()
     assert_nothing_lost(answers, edge)
+
+
+def test_with_keys_replicas_are_found_through_a_directory_with_keys(
+    sample_directory: Path,
+    samples: Path,
+    splitnet: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Bound to all addresses; the names of key files are relative to the command's folder."""
+    device = make_keys(tmp_path, "device", "pi")
+    stranger = make_keys(tmp_path, "device", "stranger")
+    worker = make_keys(tmp_path, "worker", "worker")
+    make_keys(tmp_path, "directory", "directory")
+    make_list(tmp_path / "everybody", [device, stranger, worker])
+    make_list(tmp_path / "devices", [device])
+    monkeypatch.chdir(tmp_path)
+    with directory_process("--key", "directory.key", "--allow", "everybody") as directory:
+        found = ("--directory", directory.endpoint, "--directory-key", "directory.pub")
+        keys = ("--key", "worker.key", "--allow", "devices")
+        options = ("--ray", "--replicas", "2", *found, *keys, "--advertise", "tcp://127.0.0.1")
+        with cloud_process(
+            sample_directory, *options, *SHORT_LEASE, bind="tcp://0.0.0.0:5600-5699"
+        ):
+            usual = ("--bundle", sample_directory, "--source", samples, *FIXED, *found)
+            done = splitnet("edge", "run", *usual, "--key", device.secret)
+            patient = ("--expiry-s", "1", "--limit", "1")
+            refused = splitnet("edge", "run", *usual, *patient, "--key", stranger.secret)
+    assert done.summary["answered_by"] == {"cloud": SAMPLES}
+    assert frames_of(done.answers) == list(range(SAMPLES))
+    assert "cloud" not in refused.summary["answered_by"]
+    assert "the worker does not know this key" in refused.stderr
 
 
 def test_serve_run_with_a_config_file(

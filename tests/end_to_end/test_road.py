@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import signal
+import statistics
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
+from splitnet.devices import device_class
 from splitnet.processes import cloud_process, edge_process
 from tests.end_to_end.conftest import LIVE, PATIENCE_S, SAMPLES, Run, command, frames_of
 
@@ -68,6 +70,16 @@ def test_a_slow_device_is_emulated(edge: Run) -> None:
     plain = edge("tcp://127.0.0.1:9", *options)
     slow = edge("tcp://127.0.0.1:9", *options, "--emulate-device", "30")
     assert slow.summary["latency_ms"]["p50"] > 4 * plain.summary["latency_ms"]["p50"]
+
+
+def test_a_device_class_takes_for_each_stage_what_the_profile_says(edge: Run) -> None:
+    """The sample bundle: 1 ms and 3 segments of 4 ms, 10 ms for the reference network."""
+    options = ("--policy", "fixed:plan=device:end", "--limit", "5")
+    done = edge("tcp://127.0.0.1:9", *options, "--emulate-device", "raspberry-pi-4")
+    wanted_ms = 13 * device_class("raspberry-pi-4").reference_s / 0.010
+    found_ms = [sum(answer["stages_ms"].values()) for answer in done.answers]
+    assert len(found_ms) == 5
+    assert wanted_ms <= statistics.median(found_ms) < 1.2 * wanted_ms
 
 
 def test_a_worker_killed_under_way_costs_no_answer(sample_directory: Path, samples: Path) -> None:

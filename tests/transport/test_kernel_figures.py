@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 import pytest
 import zmq
 
-from splitnet.transport.dealer import UNSENT_BYTES, Dealer, Down, Up
+from splitnet.transport.dealer import Dealer, Down, Up
 from splitnet.transport.reactor import Reactor
-from splitnet.transport.tcp_info import TcpInfo
+from splitnet.transport.tcp_info import UNSENT_BYTES, TcpInfo
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="TCP_INFO as Linux has it")
 
