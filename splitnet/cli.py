@@ -11,9 +11,12 @@ from splitnet import console
 from splitnet.config import nearest
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
+    "cuts": ("splitnet.builder.cuts_cli:main", "show where a model can be cut, and what it costs"),
     "build": ("splitnet.builder.cli:main_build", "cut a model, train what is learned, write it"),
     "inspect": ("splitnet.builder.cli:main_inspect", "show cuts, paths and plans of a bundle"),
     "verify": ("splitnet.builder.cli:main_verify", "prove a bundle on this machine"),
+    "profile": ("splitnet.builder.profile_cli:main", "measure a bundle's stages on this device"),
+    "codecs": ("splitnet.builder.codec_cli:main", "choose the codecs of a path for a target"),
     "edge": ("splitnet.edge.cli:main", "answer frames on this device and through a worker"),
     "cloud": ("splitnet.cloud.cli:main", "serve the paths of a bundle"),
     "keys": ("splitnet.keys:main", "make, show and allow the keys of devices and workers"),

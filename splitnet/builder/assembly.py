@@ -31,6 +31,8 @@ EIGHT_BIT: Mapping[str, Any] = {
     "id": "pipeline",
     "codecs": [{"id": "affine", "bits": 8}, {"id": "lz4"}],
 }
+FLOATS = ("float32", "float16")
+
 _OTHER: Mapping[str, float] = {"other": 1.0}
 """Class of preprocessing, which is no operator of a network."""
 
@@ -123,15 +125,14 @@ def _exact(name: str, boundary: int, tensors: tuple[TensorSpec, ...]) -> Path:
 
 
 def _learned(files: LearnedFiles) -> Path:
-    encoded = files.encoder.output
+    (encoded,) = files.encoder.outputs
     tensors = (TensorSpec(TENSOR_NAME, encoded.dtype, encoded.dims),)
     hop = Hop(files.boundary, files.boundary, tensors, files.encoder.ref, files.decoder.ref)
     return Path(LEARNED_PATH, "learned", (hop,), _levels(tensors))
 
 
 def _levels(tensors: Sequence[TensorSpec]) -> tuple[Level, ...]:
-    """Return the levels of a crossing: as it is, and at 8 bits if all of it is float."""
+    """Return the levels of a crossing: as it is, and with its floats at 8 bits if it has any."""
     exact = Level("float32", ((STORE,) * len(tensors),))
-    if any(tensor.dtype not in ("float32", "float16") for tensor in tensors):
-        return (exact,)
-    return exact, Level("8 bit", ((EIGHT_BIT,) * len(tensors),))
+    codecs = tuple(EIGHT_BIT if t.dtype in FLOATS else STORE for t in tensors)
+    return (exact, Level("8 bit", (codecs,))) if EIGHT_BIT in codecs else (exact,)

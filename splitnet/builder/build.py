@@ -7,11 +7,13 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from splitnet.builder.assembly import (
     INPUT_PATH,
@@ -20,16 +22,25 @@ from splitnet.builder.assembly import (
     make_plans,
     stage_costs,
 )
-from splitnet.builder.boundaries import Choice, choose_boundaries
-from splitnet.builder.cuts import Cut, find_cuts
+from splitnet.builder.boundaries import MAX_BOUNDARIES, Choice, choose_boundaries
+from splitnet.builder.cuts import Cut, find_cuts, input_bytes
 from splitnet.builder.data import Dataset, Roles, load_roles
 from splitnet.builder.execution import Execution, inputs_of, prepare_row
+from splitnet.builder.forms import (
+    RANDOM,
+    InputForm,
+    known_forms,
+    parse_form,
+    random_roles,
+)
+from splitnet.builder.fusing import fused_heads, keep_fused
 from splitnet.builder.golden import GOLDEN_FILE, golden_bytes, make_golden
 from splitnet.builder.inspection import describe
 from splitnet.builder.learning import Learned, Learner
 from splitnet.builder.model import SourceModel, load_model
 from splitnet.builder.places import AUTO, NONE, choose_places
 from splitnet.builder.profiling import profile_bundle
+from splitnet.builder.resume import Steps, begin_again, forget_steps, has_steps
 from splitnet.builder.segments import Exported, export_segments
 from splitnet.builder.tables import make_table
 from splitnet.builder.training import Schedule, torch_threads
@@ -55,6 +66,8 @@ class BuildConfig:
     ----------
     model, data, calib, test
         Specifications of the model and of the data (see `load_model`, `load_data`).
+    input
+        Forms of the inputs (see `parse_form`), for random data and for dynamic sizes.
     cuts
         Names of the interior boundaries; empty asks for an automatic choice.
     exit_at, bottleneck_at
@@ -74,10 +87,11 @@ class BuildConfig:
     out: Path
     calib: str | None = None
     test: str | None = None
+    input: tuple[str, ...] = ()
     cuts: tuple[str, ...] = ()
     exit_at: str = AUTO
     bottleneck_at: str = AUTO
-    max_boundaries: int = 8
+    max_boundaries: int = MAX_BOUNDARIES
     preprocess: str | None = None
     seed: int = 0
     force: bool = False
@@ -120,17 +134,24 @@ class _Builder:
 
     def run(self) -> tuple[Bundle, list[str]]:
         config, progress = self._config, self._progress
-        roles = load_roles(config.data, config.calib, config.test, config.seed)
+        forms = [parse_form(text) for text in config.input]
+        roles = self._roles(forms)
         steps = self._steps(roles.training)
-        model = load_model(config.model, prepare_row(roles.training, 0, steps))
+        axes = [form.names for form in forms]
+        model = load_model(config.model, prepare_row(roles.training, 0, steps), axes)
         for data in (roles.training, roles.calibration, roles.test):
-            check_labels(data, model.graph.output)
+            check_labels(data, model.graph.outputs[0])
         progress.step("cutting the model")
         cuts = find_cuts(model.graph)
-        choices = self._choose(cuts)
+        choices = self._choose(cuts, input_bytes(model.graph))
         names = path_names(choices)
-        exported = export_segments(model, [choice.cut for choice in choices], self._folder)
-        places = choose_places(choices, cuts, config.exit_at, config.bottleneck_at)
+        exported = export_segments(
+            model,
+            [choice.cut for choice in choices],
+            self._folder,
+            fused_heads(len(choices) + 1),
+        )
+        places = choose_places(choices, cuts, *self._learned_at())
         plain = make_contract(model.name, steps, exported, names)
         learned = Learner(
             self._execution(plain),
@@ -140,21 +161,57 @@ class _Builder:
             Schedule(config.epochs, config.train_seconds, seed=config.seed),
             config.exit_loss,
             progress,
+            Steps(self._folder, self._depends(plain, roles, choices)),
         ).learn(roles, places)
         contract = make_contract(model.name, steps, exported, names, learned.bottleneck)
         bundle = self._document(contract, exported, learned, model, roles)
         self._prove()
         return bundle, [*roles.notes, *places.notes, *learned.notes]
 
+    def _depends(self, contract: Contract, roles: Roles, choices: tuple[Choice, ...]) -> object:
+        """Return what the learned parts depend on, as JSON."""
+        config = self._config
+        samples = hashlib.sha256()
+        for data in (roles.training, roles.calibration):
+            for row in {0, len(data) - 1}:
+                samples.update(np.ascontiguousarray(data.load(row)).tobytes())
+            samples.update(b"" if data.y is None else data.y.tobytes())
+        sizes = [len(data) for data in (roles.training, roles.calibration)]
+        return [
+            [contract.sha256, [choice.name for choice in choices], samples.hexdigest(), sizes],
+            [config.data, config.calib, config.seed, config.exit_at, config.bottleneck_at],
+            [config.epochs, config.train_seconds, config.exit_loss],
+        ]
+
+    def _roles(self, forms: Sequence[InputForm]) -> Roles:
+        config = self._config
+        if config.data.partition(":")[0] == RANDOM:
+            return random_roles(config.data, known_forms(config.model, forms), config.seed)
+        return load_roles(config.data, config.calib, config.test, config.seed)
+
+    def _learned_at(self) -> tuple[str, str]:
+        """Return where exit and bottleneck stand; nothing is learned of random samples."""
+        config = self._config
+        if config.data.partition(":")[0] != RANDOM:
+            return config.exit_at, config.bottleneck_at
+        exit_at, bottleneck_at = (
+            NONE if at == AUTO else at for at in (config.exit_at, config.bottleneck_at)
+        )
+        return exit_at, bottleneck_at
+
     def _steps(self, data: Dataset) -> tuple[Any, ...]:
         if self._config.preprocess is not None:
             return parse_steps(self._config.preprocess)
+        if self._config.data.partition(":")[0] == RANDOM:
+            return ()
         return default_steps(data.load(0).dtype.name)
 
-    def _choose(self, cuts: tuple[Cut, ...]) -> tuple[Choice, ...]:
+    def _choose(self, cuts: tuple[Cut, ...], size: int) -> tuple[Choice, ...]:
         named = (self._config.exit_at, self._config.bottleneck_at)
         must = [name for name in named if name not in (AUTO, NONE)]
-        return choose_boundaries(cuts, self._config.cuts or None, must, self._config.max_boundaries)
+        return choose_boundaries(
+            cuts, self._config.cuts or None, must, self._config.max_boundaries, size
+        )
 
     def _execution(self, contract: Contract) -> Execution:
         return Execution(self._folder, contract, threads=os.cpu_count() or 1)
@@ -171,10 +228,13 @@ class _Builder:
         execution = self._execution(contract)
         table = make_table(execution, learned.exits, roles.test, self._progress)
         rows = range(min(GOLDEN_SAMPLES, len(roles.test)))
-        (inputs,) = inputs_of(contract, roles.test, rows)
+        inputs = inputs_of(contract, roles.test, rows)
         golden = make_golden(execution, learned.exits, inputs, model.reference)
         single = Execution(self._folder, contract, PROFILE_THREADS, batch=1)
         profile = profile_bundle(single, learned.exits, roles.test, PROFILE_THREADS, self._progress)
+        fused = keep_fused(
+            exported.fused, single, profile, roles.test, self._folder, self._progress
+        )
         costs, flops = stage_costs(contract, exported, learned.exit_files, learned.bottleneck)
         advice = Advice(
             contract_sha256=contract.sha256,
@@ -186,6 +246,7 @@ class _Builder:
             golden=self._write(GOLDEN_FILE, golden_bytes(golden)),
             roles=self._origin(roles),
             flops=flops,
+            fused=fused,
         )
         self._write(CONTRACT_FILE, _json(contract.to_json()))
         self._write(ADVICE_FILE, _json(advice.to_json()))
@@ -225,14 +286,19 @@ def check_labels(data: Dataset, output: TensorSpec) -> None:
     ModelError
         The output is neither (N, C) nor (N, P, C).
     """
-    dims = [size for size in output.dims[1:] if isinstance(size, int)]
-    if len(dims) + 1 != len(output.dims) or len(dims) not in (1, 2):
+    if len(output.dims) not in (2, 3):
         raise ModelError(
             f"the model's output has the shape {output.dims}; (N, classes) or (N, labels, classes) "
             "is needed"
         )
     if data.y is None:
         return
+    dims = [size for size in output.dims[1:] if isinstance(size, int)]
+    if len(dims) + 1 != len(output.dims):
+        raise ModelError(
+            f"the model's output has the shape {output.dims}; labels are compared with a fixed "
+            "number of answers: give data without labels"
+        )
     count, classes = (dims[0] if len(dims) == 2 else 1), dims[-1]
     if data.y.shape[1] != count:
         raise ConfigError(
@@ -248,13 +314,16 @@ def check_labels(data: Dataset, output: TensorSpec) -> None:
 
 @contextmanager
 def _new_directory(out: Path, force: bool) -> Iterator[Path]:
-    """Give a directory beside `out` to fill; it takes the place of `out` if all went well."""
+    """Give a directory beside `out` to fill; it takes the place of `out` if all went well.
+
+    An interrupt or a full disk leaves the finished steps in it, for the next run.
+    """
     _check_place(out, force)
     partial = out.with_name(f"{out.name}.partial")
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+        begin_again(partial)
         yield partial
+        forget_steps(partial)
         if out.exists():
             old = out.with_name(f"{out.name}.old")
             out.rename(old)
@@ -262,14 +331,23 @@ def _new_directory(out: Path, force: bool) -> Iterator[Path]:
             shutil.rmtree(old)
         else:
             partial.rename(out)
-    except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        if isinstance(error, SplitnetError):
+    except Exception as error:
+        if not isinstance(error, OSError) or isinstance(error, SplitnetError):
+            shutil.rmtree(partial, ignore_errors=True)
             raise
+        _leave(partial)
         raise BundleError(f"cannot write the bundle {out}: {error.strerror or error}") from error
     except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
+        _leave(partial)
         raise
+
+
+def _leave(partial: Path) -> None:
+    """Keep the finished steps of a build that was interrupted, and nothing else."""
+    if has_steps(partial):
+        begin_again(partial)
+    else:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _check_place(out: Path, force: bool) -> None:

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from splitnet.config import load_config
 from splitnet.console import (
@@ -21,14 +21,19 @@ from splitnet.console import (
     run,
     say,
 )
+from splitnet.errors import ConfigError
+
+if TYPE_CHECKING:
+    from splitnet.bundle import Bundle
 
 _BUILD_EXAMPLE = """example:
   splitnet build --model examples/digits/model.py:pages --data digits \\
       --cuts stage1,stage2,stage3 --out digits.bundle
 
-SPEC of a model: module:callable, path/to/file.py:callable or path/to/model.onnx.
+SPEC of a model: module:callable, path/to/file.py:callable, path/to/model.onnx or
+path/to/program.pt2.
 SPEC of data: an image folder, an .npz file with x and y (both with a range such as [:2400]
-behind, if need be), or digits.
+behind, if need be), digits, or random, for a proof without data.
 """
 
 
@@ -40,10 +45,13 @@ def main_build(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--calib", metavar="SPEC", help="calibration data")
     parser.add_argument("--test", metavar="SPEC", help="test data")
     parser.add_argument("--out", metavar="DIR", help="the bundle's new directory")
+    parser.add_argument(
+        "--input", metavar="A,B,...", help="forms of the inputs, such as int64:1xT=16"
+    )
     parser.add_argument("--cuts", metavar="A,B,...", help="module paths or ids of cuts")
     parser.add_argument("--exit-at", metavar="A", help="cut of the exit, auto or none")
     parser.add_argument("--bottleneck-at", metavar="A", help="cut of the bottleneck, auto or none")
-    parser.add_argument("--max-boundaries", metavar="N", help="most interior boundaries (8)")
+    parser.add_argument("--max-boundaries", metavar="N", help="most interior boundaries (12)")
     parser.add_argument(
         "--preprocess",
         metavar="STEPS",
@@ -69,9 +77,20 @@ def main_inspect(argv: Sequence[str] | None = None) -> int:
     parser = Parser(
         prog="splitnet inspect",
         description=main_inspect.__doc__,
-        epilog="example:\n  splitnet inspect digits.bundle",
+        epilog="example:\n  splitnet inspect digits.bundle --plot p.png --device raspberry-pi-5",
     )
     parser.add_argument("bundle", metavar="DIR", type=Path)
+    parser.add_argument(
+        "--plot",
+        metavar="FILE",
+        type=Path,
+        help="draw accuracy against bytes, and the best plan for each bandwidth and deadline",
+    )
+    parser.add_argument(
+        "--device",
+        metavar="NAME",
+        help="draw for this profile of the bundle or this device class (the first profile)",
+    )
     _add_common(parser)
     arguments = parser.parse_args(argv)
     return run(lambda: _inspect(arguments), json_errors=arguments.json)
@@ -87,6 +106,12 @@ def main_verify(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("bundle", metavar="DIR", type=Path)
     parser.add_argument("--data", metavar="SPEC", help="samples to compare the exact paths on")
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="seed of the data (0)")
+    parser.add_argument(
+        "--tolerance",
+        metavar="X",
+        type=float,
+        help="largest error of the same computation that this class of device may show (1e-4)",
+    )
     _add_common(parser)
     arguments = parser.parse_args(argv)
     return run(lambda: _verify(arguments), json_errors=arguments.json)
@@ -106,7 +131,10 @@ def _build(arguments: argparse.Namespace) -> int:
         with progress() as report:
             summary = build(config, report)
     except KeyboardInterrupt:
-        sys.stderr.write(f"error: interrupted; nothing was written to {config.out}\n")
+        sys.stderr.write(
+            f"error: interrupted; nothing was written to {config.out}, the same command goes on "
+            "after the steps that were finished\n"
+        )
         return EXIT_INTERRUPTED
     if arguments.json:
         emit_json(summary)
@@ -122,21 +150,41 @@ def _inspect(arguments: argparse.Namespace) -> int:
     from splitnet.builder.inspection import describe, show, tables
     from splitnet.runtime.directory import open_bundle
 
-    content = describe(open_bundle(arguments.bundle))
+    if arguments.device is not None and arguments.plot is None:
+        raise ConfigError("--device says what to draw for: give --plot FILE too")
+    bundle = open_bundle(arguments.bundle)
+    content = describe(bundle)
+    if arguments.plot is not None:
+        content["map"] = _plot(bundle, arguments.device, arguments.plot)
     if arguments.json:
         emit_json(content)
     else:
         show(tables(content), print_table)
+        if arguments.plot is not None:
+            say(f"drawn for {content['map']['device']}: {arguments.plot}")
     return EXIT_OK
+
+
+def _plot(bundle: Bundle, device: str | None, file: Path) -> dict[str, Any]:
+    """Draw the plans of a bundle for a device, and return what the picture says."""
+    from splitnet.builder.plan_map import RTT_S, describe_map, known_device, plan_map
+    from splitnet.builder.plotting import plot_plans
+
+    profile = known_device(bundle, device)
+    found = plan_map(bundle, profile)
+    name = bundle.contract.name
+    plot_plans(file, f"{name} on {profile.device}, round trip {1e3 * RTT_S:g} ms", found)
+    return {"device": profile.device, "rtt_ms": 1e3 * RTT_S, **describe_map(found)}
 
 
 def _verify(arguments: argparse.Namespace) -> int:
     from splitnet.builder.data import load_data
-    from splitnet.builder.verification import verify_bundle
+    from splitnet.builder.verification import EXACT_LIMIT, verify_bundle
 
     data = None if arguments.data is None else load_data(arguments.data, "test", arguments.seed)
+    limit = EXACT_LIMIT if arguments.tolerance is None else arguments.tolerance
     with progress() as report:
-        found = verify_bundle(arguments.bundle, data, report)
+        found = verify_bundle(arguments.bundle, data, report, limit=limit)
     checks: list[dict[str, Any]] = [
         {
             "what": check.what,
@@ -149,7 +197,8 @@ def _verify(arguments: argparse.Namespace) -> int:
         for check in found.checks
     ]
     if arguments.json:
-        emit_json({"ok": found.ok, "checks": checks})
+        worst = {"what": found.worst.what, "error": min(found.worst.error, sys.float_info.max)}
+        emit_json({"ok": found.ok, "worst": worst, "checks": checks})
     else:
         print_table(
             "largest errors, as shares of the largest output, and changed labels",
@@ -167,6 +216,8 @@ def _verify(arguments: argparse.Namespace) -> int:
             ],
         )
     if found.ok:
+        if not arguments.json:
+            say(f"largest error of an exact path: {found.worst.error:.1e} ({found.worst.what})")
         return EXIT_OK
     sys.stderr.write(f"error: {found.failure()}\n")
     return EXIT_FAILED

@@ -1,16 +1,16 @@
-"""Single-tensor cuts of a graph, and the names that users give to them."""
+"""Cuts of a graph, and the names that users give to them."""
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
-from math import prod
 
-import numpy as np
-
-from splitnet.builder.graph import Graph, Node
+from splitnet.builder.flow import INPUT, Flow, bits
+from splitnet.builder.frontiers import find_frontiers
+from splitnet.builder.graph import Graph
 from splitnet.builder.operators import ACTIVATIONS, is_elementwise
 from splitnet.config import nearest
 from splitnet.errors import PartitionError, UnknownNameError
@@ -19,70 +19,82 @@ from splitnet.values import DTYPE_BYTES, TensorSpec
 NAMED_CUTS = 12
 """Cuts that an error message lists, so that it stays a line."""
 
+MAX_CUTS = 500
+"""Most cuts of a model; of those with several tensors the ones with the fewest bytes are kept."""
+
+JOINT = "--"
+"""What stands between the tensors in the id of a cut."""
+
+MAX_ID = 170
+"""Longest id, so that names of paths and files with it stay within their own limits."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A single tensor through which everything flows.
+    """Tensors through which everything flows.
 
     Attributes
     ----------
     id
-        Stable name: ``<module path>:<operator>:<ordinal>`` or ``<operator>:<ordinal>``.
-    tensor
-        Name of the tensor in the graph that was searched.
-    spec
-        Its form; the first dimension is the batch.
+        Stable name: ``<module path>:<operator>:<ordinal>`` or ``<operator>:<ordinal>``, and those
+        of several tensors joined by ``--``.
+    tensors
+        Names of the tensors in the graph that was searched.
+    specs
+        Their forms; the first dimension is the batch.
     bytes
         Size of one sample, uncompressed.
     flops_before, flops_after
         Work of one sample on both sides (2 * multiply-accumulates).
     module
-        Path of the torch module that produces it; empty for the root and for ONNX files.
+        Path of the torch module that produces the last tensor; empty for the root and for files.
     barred
         Why no boundary may be here; empty if one may.
+    before
+        The operators in front of it, one bit each in canonical order.
     """
 
     id: str
-    tensor: str
-    spec: TensorSpec
+    tensors: tuple[str, ...]
+    specs: tuple[TensorSpec, ...]
     bytes: int
     flops_before: int
     flops_after: int
     module: str = ""
     barred: str = ""
+    before: int = field(default=0, repr=False)
+
+    @property
+    def single(self) -> bool:
+        """Whether it is one tensor."""
+        return len(self.tensors) == 1
 
 
 def find_cuts(graph: Graph) -> tuple[Cut, ...]:
-    """Return every interior single-tensor cut in the order of the computation.
+    """Return the interior cuts in the order of the computation.
 
-    Wherever the live set (tensors computed and still needed) is a single tensor, it is a cut. Every
-    path from input to output goes through such a tensor, so neither the set of cuts nor their ids
-    depend on how parallel branches are ordered.
+    All single-tensor cuts are there: every path from an input to an output goes through such a
+    tensor, so neither their set nor their ids depend on how parallel branches are ordered. Cuts of
+    two to four tensors are those that `find_frontiers` finds, up to `MAX_CUTS` in all.
     """
-    flops = list(accumulate(map(graph.flops, graph.nodes), initial=0))
-    ids = _ids(graph.nodes)
-    found = []
-    for place, tensor in _single_tensors(graph):
-        form = graph.measured[tensor]
-        cut = Cut(
-            id=ids[place],
-            tensor=tensor,
-            spec=form.spec(tensor),
-            bytes=prod(form.shape) * np.dtype(form.dtype).itemsize,
-            flops_before=flops[place + 1],
-            flops_after=flops[-1] - flops[place + 1],
-            module=graph.nodes[place].module,
-        )
-        if not form.batched:
-            cut = replace(cut, barred=f"its shape is {list(cut.spec.dims)}, not one row a sample")
-        elif form.dtype not in DTYPE_BYTES:
-            cut = replace(cut, barred=f"{form.dtype} tensors may not cross a cut")
-        found.append((place, cut))
-    return _bar_fused(found, graph)
+    flow = Flow(graph)
+    singles = _singles(flow)
+    room = max(0, MAX_CUTS - len(singles))
+    joint = sorted(find_frontiers(flow), key=lambda f: (flow.bytes_of(f.tensors), f.before))
+    describe = _Describer(flow)
+    found = [describe.cut(before, (tensor,)) for before, tensor in singles]
+    found = _bar_fused(found, graph)
+    found += [describe.cut(f.before, f.tensors) for f in joint if len(f.tensors) > 1][:room]
+    return tuple(sorted(found, key=lambda c: (c.flops_before, c.before.bit_count(), c.before)))
+
+
+def input_bytes(graph: Graph) -> int:
+    """Return the size of one sample of all inputs."""
+    return Flow(graph).bytes_of(spec.name for spec in graph.inputs)
 
 
 def resolve_cut(name: str, cuts: Sequence[Cut]) -> Cut:
-    """Return the cut with this id, or the last one produced inside the module of this path.
+    """Return the cut with this id, or the last tensor produced inside the module of this path.
 
     Raises
     ------
@@ -91,62 +103,123 @@ def resolve_cut(name: str, cuts: Sequence[Cut]) -> Cut:
     PartitionError
         The cut may not be a boundary.
     """
-    inside = [c for c in cuts if name and (c.id == name or f"{c.module}.".startswith(f"{name}."))]
-    if not inside:
+    inside = [c for c in cuts if name and c.single and f"{c.module}.".startswith(f"{name}.")]
+    found = [c for c in cuts if name and c.id == name] or inside
+    if not found:
         modules = {m for c in cuts for m in accumulate(c.module.split("."), "{}.{}".format)}
         hint = nearest(name, [*(c.id for c in cuts), *filter(None, modules)])
-        usable = [c.id for c in cuts if not c.barred]
+        usable = [c.id for c in cuts if c.single and not c.barred]
         named = ", ".join(usable[:NAMED_CUTS]) + (", ..." if len(usable) > NAMED_CUTS else "")
-        raise UnknownNameError(f"no single-tensor cut {name!r}{hint}; known: {named or 'none'}")
-    cut = inside[-1]
+        raise UnknownNameError(f"no cut {name!r}{hint}; known: {named or 'none'}")
+    cut = found[-1]
     if cut.barred:
-        later = next((c.id for c in cuts[cuts.index(cut) :] if not c.barred), None)
-        hint = f"; cut at {later!r} instead" if later else ""
+        later = (c.id for c in cuts[cuts.index(cut) :] if c.single and not c.barred)
+        hint = next((f"; cut at {id_!r} instead" for id_ in later), "")
         raise PartitionError(f"no boundary may be at {name!r} ({cut.id}): {cut.barred}{hint}")
     return cut
 
 
-def _ids(nodes: Sequence[Node]) -> list[str]:
-    """Return ``module:operator:ordinal`` of each node, counting within module and operator."""
+def _singles(flow: Flow) -> list[tuple[int, str]]:
+    """Return the sets of operators after which one tensor is alive, with that tensor."""
+    live: tuple[str, ...] = tuple(spec.name for spec in flow.graph.inputs)
+    before, found = 0, []
+    for node in range(len(flow.graph.nodes) - 1):
+        live = flow.stepped(live, before, node)
+        before |= 1 << node
+        if len(live) == 1 and live[0] in flow.graph.measured:
+            found.append((before, live[0]))
+    return found
+
+
+class _Describer:
+    """Makes cuts of sets of operators and the tensors that leave them."""
+
+    def __init__(self, flow: Flow) -> None:
+        graph = flow.graph
+        self._flow = flow
+        self._flops = [graph.flops(node) for node in graph.nodes]
+        self._needs = [graph.sizes_of(node) for node in graph.nodes]
+        self._names = _tensor_names(graph)
+
+    def cut(self, before: int, tensors: tuple[str, ...]) -> Cut:
+        graph = self._flow.graph
+        forms = [graph.measured[name] for name in tensors]
+        done = sum(self._flops[node] for node in bits(before))
+        last = self._flow.producer[tensors[-1]]
+        return Cut(
+            id=_joined([self._names[name][len(tensors) > 1] for name in tensors]),
+            tensors=tensors,
+            specs=tuple(form.spec(name) for form, name in zip(forms, tensors, strict=True)),
+            bytes=self._flow.bytes_of(tensors),
+            flops_before=done,
+            flops_after=sum(self._flops) - done,
+            module="" if last == INPUT else graph.nodes[last].module,
+            barred=self._bar(before, tensors),
+            before=before,
+        )
+
+    def _bar(self, before: int, tensors: Sequence[str]) -> str:
+        graph = self._flow.graph
+        forms = [graph.measured[name] for name in tensors]
+        for form, name in zip(forms, tensors, strict=True):
+            if not form.batched:
+                return f"its shape is {list(form.spec(name).dims)}, not one row a sample"
+            if form.dtype not in DTYPE_BYTES:
+                return f"{form.dtype} tensors may not cross a cut"
+        shown = {size for form in forms for size in form.readable}
+        after = (needs for node, needs in enumerate(self._needs) if not before >> node & 1)
+        hidden = sorted(frozenset[str]().union(*after) - shown)
+        if hidden:
+            return f"the size {hidden[0]} is needed behind it, and no tensor has it as a dimension"
+        return ""
+
+
+def _tensor_names(graph: Graph) -> dict[str, tuple[str, str]]:
+    """Return the stable names of each tensor, alone and beside others.
+
+    ``module:operator:ordinal`` counts within module and operator. Beside others, each output of an
+    operator that has several has its number as well.
+    """
+    inputs = [spec.name for spec in graph.inputs]
+    names = {n: ("input", f"input{i or ''}") for i, n in enumerate(inputs)}
     seen: Counter[str] = Counter()
-    ids = []
-    for node in nodes:
+    for node in graph.nodes:
         kind = ":".join(filter(None, (node.module, node.op.lower())))
-        ids.append(f"{kind}:{seen[kind]}")
+        plain = f"{kind}:{seen[kind]}"
         seen[kind] += 1
-    return ids
+        made = [name for name in node.outputs if name]
+        for number, name in enumerate(made):
+            names[name] = plain, f"{plain}.{number}" if len(made) > 1 else plain
+    return names
 
 
-def _single_tensors(graph: Graph) -> Iterator[tuple[int, str]]:
-    """Yield the places after which one tensor is live, with that tensor."""
-    last_use = {name: place for place, node in enumerate(graph.nodes) for name in node.inputs}
-    last_use[graph.output.name] = len(graph.nodes)
-    live = {graph.input.name}
-    for place, node in enumerate(graph.nodes[:-1]):
-        live.update(name for name in node.outputs if last_use.get(name, -1) > place)
-        live.difference_update(name for name in node.inputs if last_use[name] == place)
-        if len(live) == 1 and live <= graph.measured.keys():
-            yield place, next(iter(live))
+def _joined(names: Sequence[str]) -> str:
+    """Return the id of a cut; one that would be too long ends in a hash of the rest."""
+    text = JOINT.join(names)
+    if len(text) <= MAX_ID:
+        return text
+    rest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return f"{names[-1][: MAX_ID - len(JOINT) - len(rest)]}{JOINT}{rest}"
 
 
-def _bar_fused(found: Sequence[tuple[int, Cut]], graph: Graph) -> tuple[Cut, ...]:
-    """Bar the cuts between an operator and its activation.
+def _bar_fused(found: Sequence[Cut], graph: Graph) -> list[Cut]:
+    """Bar the single-tensor cuts between an operator and its activation.
 
     That is where nothing but functions of single elements, one of them non-linear, stands between
     a cut and the next one: convolution, batch normalisation, residual sum on one side, ReLU, SiLU
     or GELU on the other. Runtimes fuse them, and the activation makes the tensor cheaper to send.
     """
-    ends = [*(place for place, _ in found), len(graph.nodes) - 1][1:]
+    ends = [*(cut.before for cut in found), (1 << len(graph.nodes)) - 1][1:]
     result: list[Cut] = []
     fused_later = False
-    for (place, cut), end in zip(reversed(found), reversed(ends), strict=True):
-        between = [node.op for node in graph.nodes[place + 1 : end + 1]]
+    for cut, end in zip(reversed(found), reversed(ends), strict=True):
+        between = [graph.nodes[node].op for node in bits(end & ~cut.before)]
         fused = all(map(is_elementwise, between)) and (
             fused_later or not ACTIVATIONS.isdisjoint(between)
         )
         if fused and not cut.barred:
-            before = graph.nodes[place].op
-            cut = replace(cut, barred=f"it lies between {before} and its activation")
+            last = graph.nodes[cut.before.bit_length() - 1].op
+            cut = replace(cut, barred=f"it lies between {last} and its activation")
         result.append(cut)
         fused_later = fused
-    return tuple(reversed(result))
+    return result[::-1]

@@ -44,10 +44,13 @@ class Dataset:
         Arrays, or paths of images that are read on demand, and labels.
     source
         Where they came from, for people.
+    more
+        Further inputs of each sample, for a model that takes several; one array ``(N, ...)`` each.
     """
 
     samples: Samples
     source: str
+    more: tuple[NDArray[Any], ...] = ()
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -70,7 +73,8 @@ class Dataset:
         """Return the samples of `indices` in that order."""
         x, y = [self.samples.x[int(i)] for i in indices], self.y
         kept = None if y is None else y[np.asarray(indices, np.int64)]
-        return Dataset(Samples(x, kept, self.samples.classes), self.source)
+        more = tuple(part[np.asarray(indices, np.int64)] for part in self.more)
+        return Dataset(Samples(x, kept, self.samples.classes), self.source, more)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,7 @@ def load_data(spec: str, role: Role, seed: int = 0) -> Dataset:
     spec
         An image folder, an ``.npz`` file with ``x`` and ``y`` (both may be followed by a range of
         samples such as ``[:2400]``), or ``digits``, with options such as
-        ``digits:pages=500,seed=1``.
+        ``digits:pages=500,seed=1``. Further inputs of a model are ``x1``, ``x2``, ... of the file.
     role
         Only ``digits`` is split by role here; anything else is returned as a whole.
     seed
@@ -117,7 +121,21 @@ def load_data(spec: str, role: Role, seed: int = 0) -> Dataset:
         raise ConfigError(f"{place} is neither a folder nor an .npz file; data is one of the two")
     if not len(samples.part(rows)):
         raise ConfigError(f"{spec} holds no samples, {place} has {len(samples)}")
-    return Dataset(samples.part(rows), spec)
+    more = _more_inputs(path, len(samples)) if path.suffix == ".npz" else ()
+    return Dataset(samples.part(rows), spec, tuple(part[rows] for part in more))
+
+
+def _more_inputs(path: Path, count: int) -> tuple[NDArray[Any], ...]:
+    """Return ``x1``, ``x2``, ... of a file that was read before."""
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        found: list[NDArray[Any]] = []
+        while (name := f"x{len(found) + 1}") in arrays:
+            found.append(arrays[name])
+            if len(found[-1]) != count:
+                raise ConfigError(
+                    f"{path}: {name} has {len(found[-1])} samples, x has {count}; they must agree"
+                )
+    return tuple(found)
 
 
 def load_roles(data: str, calib: str | None, test: str | None, seed: int = 0) -> Roles:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from splitnet.builder.data import Dataset
 from splitnet.bundle import Contract, GraphRef, Hop
 from splitnet.errors import ConfigError, TensorMismatchError
-from splitnet.runtime.payloads import check_tensors, decode_tensors, encode_tensors
+from splitnet.runtime.payloads import check_tensors, decode_tensors, dynamic_dims, encode_tensors
 from splitnet.runtime.preprocess import prepare
 from splitnet.runtime.sessions import GraphStore
 
@@ -60,11 +60,17 @@ class Execution:
         count = len(tensors[0])
         return [encode_tensors(codecs, [t[i : i + 1] for t in tensors]) for i in range(count)]
 
-    def decode(self, path: str, level: int, payloads: Sequence[bytes]) -> list[Array]:
-        """Return the tensors that crossed, as a batch."""
+    def dims(self, path: str, tensors: Sequence[Array]) -> tuple[int, ...]:
+        """Return the dynamic dimensions of tensors that `path` sends."""
+        return dynamic_dims(self._hop(path).tensors, tensors)
+
+    def decode(
+        self, path: str, level: int, payloads: Sequence[bytes], dims: Sequence[int] = ()
+    ) -> list[Array]:
+        """Return the tensors that crossed, as a batch; `dims` as `dims` returned them."""
         codecs = self.contract.path(path).levels[level].codecs[0]
         specs = self._hop(path).tensors
-        samples = [decode_tensors(codecs, specs, payload, ()) for payload in payloads]
+        samples = [decode_tensors(codecs, specs, payload, dims) for payload in payloads]
         return [np.concatenate(tensors) for tensors in zip(*samples, strict=True)]
 
     def restore(self, path: str, tensors: Sequence[Array]) -> list[Array]:
@@ -72,12 +78,20 @@ class Execution:
         hop = self._hop(path)
         return list(tensors) if hop.decoder is None else self.run(hop.decoder, tensors)
 
-    def finish(self, path: str, tensors: Sequence[Array]) -> Array:
-        """Return the network's output from the tensors that crossed: decoder and segments."""
+    def finish(self, path: str, tensors: Sequence[Array]) -> list[Array]:
+        """Return the network's outputs from the tensors that crossed: decoder and segments."""
         tensors = self.restore(path, tensors)
         for segment in self.contract.segments[self._hop(path).entry :]:
             tensors = self.run(segment.graph, tensors)
-        return tensors[0]
+        return tensors
+
+    def transmit(
+        self, path: str, level: int, tensors: Sequence[Array]
+    ) -> tuple[list[bytes], list[Array]]:
+        """Return the payloads of tensors that `path` sends, and the outputs made of them."""
+        payloads = self.encode(path, level, tensors)
+        received = self.decode(path, level, payloads, self.dims(path, tensors))
+        return payloads, self.finish(path, received)
 
     def _hop(self, path: str) -> Hop:
         """Return the only hop of a path; the builder makes no others yet."""
@@ -85,8 +99,8 @@ class Execution:
         return hop
 
 
-def prepare_row(data: Dataset, row: int, steps: Sequence[Mapping[str, Any]]) -> Array:
-    """Return sample `row` after preprocessing, with a batch dimension.
+def prepare_row(data: Dataset, row: int, steps: Sequence[Mapping[str, Any]]) -> list[Array]:
+    """Return the inputs of sample `row` with a batch dimension, the first one preprocessed.
 
     Raises
     ------
@@ -94,7 +108,7 @@ def prepare_row(data: Dataset, row: int, steps: Sequence[Mapping[str, Any]]) -> 
         The sample does not suit the steps; the message names it.
     """
     try:
-        return prepare(data.load(row), steps)
+        return [prepare(data.load(row), steps), *(part[row][np.newaxis] for part in data.more)]
     except TensorMismatchError as error:
         raise ConfigError(f"{data.name(row)}: {error}; change --preprocess or the data") from error
 
@@ -107,17 +121,22 @@ def inputs_of(contract: Contract, data: Dataset, rows: Sequence[int]) -> list[Ar
     ConfigError
         A sample does not become what the network takes; the message names it.
     """
-    prepared = []
+    prepared: list[list[Array]] = []
     for row in rows:
-        array = prepare_row(data, row, contract.preprocess)
+        arrays = prepare_row(data, row, contract.preprocess)
         try:
-            check_tensors(contract.inputs, [array], "after preprocessing")
+            check_tensors(contract.inputs, arrays, "after preprocessing")
         except TensorMismatchError as error:
             raise ConfigError(
                 f"{data.name(row)}: {error}; change --preprocess or the data"
             ) from error
-        prepared.append(array)
-    return [np.concatenate(prepared)]
+        if prepared and [a.shape for a in arrays] != [a.shape for a in prepared[0]]:
+            raise ConfigError(
+                f"{data.name(row)}: its size differs from that of {data.name(rows[0])}; a build "
+                "takes samples of one size, so resize or pad them"
+            )
+        prepared.append(arrays)
+    return [np.concatenate(parts) for parts in zip(*prepared, strict=True)]
 
 
 def batches(count: int, size: int = BATCH) -> Iterator[range]:

@@ -25,7 +25,7 @@ DISK_BYTES = 4 << 30
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """Tensors of some boundaries for some samples.
+    """The first tensors of some boundaries for some samples.
 
     Attributes
     ----------

@@ -2,7 +2,8 @@
 
 ``golden.npz`` holds, all with the sample as first dimension:
 
-- ``input``: the prepared input; ``reference``: the answer of the original model;
+- ``input``: the prepared input; ``reference``: the answer of the original model; of several
+  tensors each but the first has a name of its own, ``input/1``, ``reference/1`` and so on;
 - ``exit/<id>/output``: the answer of an exit;
 - ``path/<path>@<level>/output``: the answer of a path; ``.../payload`` its payloads behind each
   other (uint8) and ``.../size`` their lengths; ``.../decoded`` the SHA-256 of the tensors that the
@@ -36,7 +37,7 @@ GOLDEN_FILE = "golden.npz"
 class GoldenPath:
     """What a path made of the golden inputs at one level."""
 
-    output: Array
+    outputs: tuple[Array, ...]
     payloads: tuple[bytes, ...]
     decoded: tuple[bytes, ...]
 
@@ -45,8 +46,8 @@ class GoldenPath:
 class Golden:
     """Golden inputs and everything that was made of them."""
 
-    input: Array
-    reference: Array
+    inputs: tuple[Array, ...]
+    reference: tuple[Array, ...]
     exits: Mapping[str, Array]
     paths: Mapping[tuple[str, int], GoldenPath]
 
@@ -54,11 +55,13 @@ class Golden:
 def make_golden(
     execution: Execution,
     exits: Sequence[ExitHead],
-    inputs: Array,
-    reference: Callable[[Array], Array],
+    inputs: Sequence[Array],
+    reference: Callable[[Sequence[Array]], list[Array]],
 ) -> Golden:
     """Run everything on `inputs`, one sample at a time as a device does."""
-    samples = [execution.boundaries([inputs[i : i + 1]]) for i in range(len(inputs))]
+    samples = [
+        execution.boundaries([array[i : i + 1] for array in inputs]) for i in range(len(inputs[0]))
+    ]
     heads = {
         head.id: np.concatenate([execution.run(head.graph, s[head.boundary])[0] for s in samples])
         for head in exits
@@ -68,7 +71,7 @@ def make_golden(
         crossing = [execution.crossing(path.id, sample) for sample in samples]
         for level in range(len(path.levels)):
             paths[path.id, level] = _run_path(execution, path.id, level, crossing)
-    return Golden(inputs, reference(inputs), heads, paths)
+    return Golden(tuple(inputs), tuple(reference(inputs)), heads, paths)
 
 
 def hash_tensors(tensors: Sequence[Array]) -> bytes:
@@ -81,12 +84,12 @@ def hash_tensors(tensors: Sequence[Array]) -> bytes:
 
 def golden_bytes(golden: Golden) -> bytes:
     """Return the content of ``golden.npz``."""
-    arrays: dict[str, Array] = {"input": golden.input, "reference": golden.reference}
+    arrays = _named("input", golden.inputs) | _named("reference", golden.reference)
     for exit_id, output in golden.exits.items():
         arrays[f"exit/{exit_id}/output"] = output
     for (path, level), found in golden.paths.items():
         name = f"path/{plan_key(path, level)}"
-        arrays[f"{name}/output"] = found.output
+        arrays |= _named(f"{name}/output", found.outputs)
         arrays[f"{name}/payload"] = np.frombuffer(b"".join(found.payloads), np.uint8)
         arrays[f"{name}/size"] = np.array([len(p) for p in found.payloads], np.int64)
         arrays[f"{name}/decoded"] = np.frombuffer(b"".join(found.decoded), np.uint8)
@@ -112,7 +115,7 @@ def read_golden(file: Path) -> Golden:
             elif name.endswith("/output"):
                 path, _, level = owner.rpartition("@")
                 paths[path, int(level)] = _read_path(content, name.removesuffix("/output"))
-        return Golden(content["input"], content["reference"], exits, paths)
+        return Golden(_all(content, "input"), _all(content, "reference"), exits, paths)
     except (OSError, EOFError, ValueError, LookupError, zipfile.BadZipFile) as error:
         raise BundleError(f"{file} holds no golden vectors ({error}); build it again") from error
 
@@ -121,11 +124,29 @@ def _run_path(
     execution: Execution, path: str, level: int, crossing: Sequence[Sequence[Array]]
 ) -> GoldenPath:
     payloads = [execution.encode(path, level, tensors)[0] for tensors in crossing]
-    decoded = [execution.decode(path, level, [payload]) for payload in payloads]
-    outputs = [execution.finish(path, tensors) for tensors in decoded]
+    decoded = [
+        execution.decode(path, level, [payload], execution.dims(path, tensors))
+        for payload, tensors in zip(payloads, crossing, strict=True)
+    ]
+    outputs = zip(*(execution.finish(path, tensors) for tensors in decoded), strict=True)
     return GoldenPath(
-        np.concatenate(outputs), tuple(payloads), tuple(hash_tensors(d) for d in decoded)
+        tuple(map(np.concatenate, outputs)),
+        tuple(payloads),
+        tuple(hash_tensors(d) for d in decoded),
     )
+
+
+def _named(name: str, arrays: Sequence[Array]) -> dict[str, Array]:
+    """Name several arrays: the first one `name`, the others ``name/1``, ``name/2``, ..."""
+    return {f"{name}/{i}" if i else name: array for i, array in enumerate(arrays)}
+
+
+def _all(content: Mapping[str, Array], name: str) -> tuple[Array, ...]:
+    """Return the arrays that `_named` named."""
+    found = [content[name]]
+    while (other := f"{name}/{len(found)}") in content:
+        found.append(content[other])
+    return tuple(found)
 
 
 def _read_path(content: Mapping[str, Array], name: str) -> GoldenPath:
@@ -133,4 +154,4 @@ def _read_path(content: Mapping[str, Array], name: str) -> GoldenPath:
     stream, hashes = content[f"{name}/payload"].tobytes(), content[f"{name}/decoded"].tobytes()
     payloads = tuple(stream[a:b] for a, b in zip([0, *ends[:-1]], ends, strict=True))
     decoded = tuple(hashes[i : i + 32] for i in range(0, len(hashes), 32))
-    return GoldenPath(content[f"{name}/output"], payloads, decoded)
+    return GoldenPath(_all(content, f"{name}/output"), payloads, decoded)

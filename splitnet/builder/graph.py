@@ -1,8 +1,8 @@
 """A read-only view of an ONNX graph, normalised so that it can be cut.
 
-Whatever does not look at the content of the input is a constant: weights, and the sizes that a
-graph reads with ``Shape``, which are rebuilt from the batch size alone. Constants are duplicated
-into every segment that needs them, so they never cross a cut.
+Whatever does not look at the content of the inputs is a constant: weights, and the sizes that a
+graph reads with ``Shape``, which are rebuilt from the batch size and the other dynamic dimensions
+alone. Constants are duplicated into every segment that needs them, so they never cross a cut.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ OPSET = 18
 IR_VERSION = 9
 """Newest file format that the oldest supported onnxruntime reads."""
 
-BATCH = "splitnet::batch"
-"""The constant that holds the number of samples, int64 (1,): a segment reads it off its input."""
+SIZE = "splitnet::size::"
+"""Beginning of the names of constants that hold a size such as the number of samples, int64 (1,):
+a segment reads them off its inputs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,31 +64,43 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """A model with one input and one output.
+    """A model.
 
     Attributes
     ----------
-    input, output
+    inputs, outputs
         Form of the tensors at both ends, under their names in the graph.
     nodes
-        The operators that look at the content of the input, in canonical order.
+        The operators that look at the content of the inputs, in canonical order.
     constants
         The operators that do not, by the names of what they compute.
     weights
         Initialisers by name.
     measured
-        Form of every computed tensor whose shape follows from the number of samples.
+        Form of every computed tensor whose shape does not depend on the content of the inputs.
     opsets
         Version of each operator set in use.
     """
 
-    input: TensorSpec
-    output: TensorSpec
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
     nodes: tuple[Node, ...]
     constants: Mapping[str, Node]
     weights: Mapping[str, onnx.TensorProto]
     measured: Mapping[str, Measured]
     opsets: Mapping[str, int]
+
+    def sizes_of(self, node: Node) -> frozenset[str]:
+        """Return the dynamic dimensions, by name, whose sizes `node` needs beside its inputs."""
+        found: set[str] = set()
+        waiting = list(node.inputs)
+        while waiting:
+            name = waiting.pop()
+            if name.startswith(SIZE):
+                found.add(name.removeprefix(SIZE))
+            elif name in self.constants:
+                waiting.extend(self.constants[name].inputs)
+        return frozenset(found)
 
     def operator_class(self, node: Node) -> OperatorClass:
         """Return the operator class of `node`."""

@@ -11,53 +11,64 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from splitnet.builder.graph import BATCH, Graph, Node
+from splitnet.builder.graph import SIZE, Graph, Node
 from splitnet.builder.operators import UNPREDICTABLE
-from splitnet.builder.ordering import canonical_order, digest
+from splitnet.builder.ordering import canonical_order, digest, port_mark
 from splitnet.builder.shapes import Measured, measure
+from splitnet.builder.weights import Weights, weight_bytes
 from splitnet.errors import ModelError
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
 """Where torch's exporter keeps the module paths of a node, outermost first, then the call."""
 
-Weights = Mapping[str, onnx.TensorProto]
 
-
-def read_graph(model: onnx.ModelProto, one: NDArray[Any], two: NDArray[Any]) -> Graph:
-    """Normalise a model with one input and one output.
+def read_graph(model: onnx.ModelProto, example: Sequence[NDArray[Any]]) -> Graph:
+    """Normalise a model.
 
     Parameters
     ----------
-    one, two
-        Prepared batches of one and of two samples, on which shapes are measured.
+    example
+        One sample, on which shapes are measured: each input with its batch dimension, ``(1, ...)``.
 
     Raises
     ------
     ModelError
         An operator that cannot be cut or run, or an input or output that is not batched.
     """
-    source, answer = model.graph.input[0].name, model.graph.output[0].name
+    sources = [port.name for port in model.graph.input]
+    answers = [port.name for port in model.graph.output]
     nodes = _nodes(model.graph.node)
-    measured = _predictable(measure(model, one, two), nodes)
-    for end, name in (("input", source), ("output", answer)):
-        _require_batch(end, measured.get(name))
+    measured = _predictable(measure(model, example, dynamic_axes(model)), nodes)
+    for end, names in (("input", sources), ("output", answers)):
+        for number, name in enumerate(names):
+            _require_batch(end if len(names) == 1 else f"{end} {number}", measured.get(name))
     nodes, weights = _fold(nodes, {w.name: w for w in model.graph.initializer}, measured)
-    nodes = _needed(nodes, answer)
+    nodes = _needed(nodes, answers)
     leaves = {name: (_form(w), _content(w)) for name, w in weights.items()}
-    leaves |= {source: (b"input", b""), BATCH: (b"batch", b"")}
-    nodes = [nodes[index] for index in canonical_order(nodes, leaves, answer)]
-    reached = _reached(nodes, {source})
-    if answer not in reached:
-        raise ModelError("the model's output does not depend on its input: nothing can be cut")
+    leaves |= {name: (port_mark("input", i), b"") for i, name in enumerate(sources)}
+    sizes = {n for node in nodes for n in node.inputs if n.startswith(SIZE)}
+    leaves |= {name: (name.encode(), b"") for name in sizes}
+    nodes = [nodes[index] for index in canonical_order(nodes, leaves, answers)]
+    reached = _reached(nodes, set(sources))
+    _require_work(answers, sources, reached)
     return Graph(
-        input=measured[source].spec(source),
-        output=measured[answer].spec(answer),
+        inputs=tuple(measured[name].spec(name) for name in sources),
+        outputs=tuple(measured[name].spec(name) for name in answers),
         nodes=tuple(n for n in nodes if not reached.isdisjoint(n.outputs)),
         constants={t: n for n in nodes if reached.isdisjoint(n.outputs) for t in n.outputs},
         weights=weights,
         measured=measured,
         opsets={_domain(entry.domain): entry.version for entry in model.opset_import},
     )
+
+
+def dynamic_axes(model: onnx.ModelProto) -> list[dict[int, str]]:
+    """Return the named dimensions of each input, by axis, without the batch."""
+    found = []
+    for port in model.graph.input:
+        dims = port.type.tensor_type.shape.dim
+        found.append({i: d.dim_param for i, d in enumerate(dims) if i and d.dim_param})
+    return found
 
 
 def _nodes(protos: Iterable[onnx.NodeProto]) -> list[Node]:
@@ -108,6 +119,20 @@ def _predictable(measured: Mapping[str, Measured], nodes: Sequence[Node]) -> Map
     return {name: form for name, form in measured.items() if name not in unknown}
 
 
+def _require_work(answers: Sequence[str], sources: Sequence[str], reached: set[str]) -> None:
+    for name in answers:
+        if name not in reached:
+            raise ModelError(
+                "the model's output does not depend on its input: nothing can be cut"
+                if len(answers) == 1
+                else f"the model's output {name!r} does not depend on its inputs: leave it out"
+            )
+        if name in sources or answers.count(name) > 1:
+            raise ModelError(
+                f"the model's output {name!r} is an input or another output, as it is: leave it out"
+            )
+
+
 def _require_batch(end: str, form: Measured | None) -> None:
     if form is None or not form.batched:
         shape = "a shape that depends on the data" if form is None else list(form.spec(end).dims)
@@ -126,9 +151,9 @@ def _reached(nodes: Iterable[Node], seeds: set[str]) -> set[str]:
     return reached
 
 
-def _needed(nodes: Sequence[Node], answer: str) -> list[Node]:
-    """Return the nodes without which `answer` cannot be computed."""
-    wanted, kept = {answer}, []
+def _needed(nodes: Sequence[Node], answers: Sequence[str]) -> list[Node]:
+    """Return the nodes without which `answers` cannot be computed."""
+    wanted, kept = set(answers), []
     for node in reversed(nodes):
         if not wanted.isdisjoint(node.outputs):
             kept.append(node)
@@ -139,13 +164,13 @@ def _needed(nodes: Sequence[Node], answer: str) -> list[Node]:
 def _fold(
     nodes: Sequence[Node], weights: Weights, measured: Mapping[str, Measured]
 ) -> tuple[list[Node], Weights]:
-    """Turn ``Constant`` into weights, and ``Shape`` into arithmetic on the batch size."""
+    """Turn ``Constant`` into weights, and ``Shape`` into arithmetic on sizes."""
     kept, found = [], dict(weights)
     for node in nodes:
         if node.op == "Constant" and "sparse_value" not in node.attributes:
             found[node.outputs[0]] = _constant(node)
-        elif node.op == "Shape" and node.inputs[0] in measured:
-            added, values = _shape_from_batch(node, measured[node.inputs[0]])
+        elif node.op == "Shape" and _known_shape(node, measured):
+            added, values = _shape_from_sizes(node, measured[node.inputs[0]])
             kept.extend(added)
             found.update(values)
         else:
@@ -162,21 +187,36 @@ def _constant(node: Node) -> onnx.TensorProto:
     return numpy_helper.from_array(value)
 
 
-def _shape_from_batch(node: Node, form: Measured) -> tuple[list[Node], dict[str, onnx.TensorProto]]:
-    """Return nodes and weights that compute ``fixed + growth * batch``."""
-    part = slice(node.attribute("start"), node.attribute("end"))
-    growth = np.asarray(form.growth[part], np.int64)
-    fixed = np.asarray(form.shape[part], np.int64) - growth
+def _known_shape(node: Node, measured: Mapping[str, Measured]) -> bool:
+    form = measured.get(node.inputs[0])
+    return form is not None and all(extent.linear for extent in form.extents[_part(node)])
+
+
+def _part(node: Node) -> slice:
+    return slice(node.attribute("start"), node.attribute("end"))
+
+
+def _shape_from_sizes(node: Node, form: Measured) -> tuple[list[Node], dict[str, onnx.TensorProto]]:
+    """Return nodes and weights that compute ``fixed + growth * size`` over all sizes."""
+    extents = form.extents[_part(node)]
+    names = dict.fromkeys(name for extent in extents for name, _ in extent.growth)
     (result,) = node.outputs
-    if not growth.any():
+    fixed = np.array([extent.fixed for extent in extents], np.int64)
+    if not names:
         return [], {result: numpy_helper.from_array(fixed)}
-    names = [f"{result}::{part}" for part in ("growth", "times", "fixed")]
-    added = [
-        Node("Mul", "", {}, (BATCH, names[0]), (names[1],)),
-        Node("Add", "", {}, (names[1], names[2]), (result,)),
-    ]
-    values = zip((names[0], names[2]), map(numpy_helper.from_array, (growth, fixed)), strict=True)
-    return added, dict(values)
+    total = f"{result}::fixed"
+    added, values = [], {total: numpy_helper.from_array(fixed)}
+    for place, name in enumerate(names):
+        growth = [dict(extent.growth).get(name) or 0 for extent in extents]
+        factor, times = f"{result}::growth{place}", f"{result}::times{place}"
+        values[factor] = numpy_helper.from_array(np.array(growth, np.int64))
+        last = place == len(names) - 1
+        added.append(Node("Mul", "", {}, (SIZE + name, factor), (times,)))
+        added.append(
+            Node("Add", "", {}, (times, total), (result if last else f"{result}::sum{place}",))
+        )
+        total = f"{result}::sum{place}"
+    return added, values
 
 
 def _form(weight: onnx.TensorProto) -> bytes:
@@ -186,4 +226,4 @@ def _form(weight: onnx.TensorProto) -> bytes:
 def _content(weight: onnx.TensorProto) -> bytes:
     if weight.data_type == onnx.TensorProto.STRING:
         return digest(*weight.string_data)
-    return digest(numpy_helper.to_array(weight).tobytes())
+    return digest(weight_bytes(weight))

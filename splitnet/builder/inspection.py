@@ -7,7 +7,15 @@ from typing import Any
 
 from splitnet.bundle import Bundle
 from splitnet.bundle.contract import Path
-from splitnet.values import Plan, exit_stage, plan_key, segment_stage
+from splitnet.values import (
+    Plan,
+    Profile,
+    StageTime,
+    TensorSpec,
+    exit_stage,
+    plan_key,
+    segment_stage,
+)
 
 Tables = list[tuple[str, tuple[str, ...], list[tuple[object, ...]]]]
 """Title, header and rows of each table."""
@@ -25,7 +33,7 @@ def describe(bundle: Bundle) -> dict[str, Any]:
                 "boundary": number,
                 "cut": boundary.cut,
                 "tensors": [
-                    {"dtype": t.dtype, "dims": list(t.dims), "bytes": t.sample_bytes()}
+                    {"dtype": t.dtype, "dims": list(t.dims), "bytes": _static_bytes(t)}
                     for t in boundary.tensors
                 ],
             }
@@ -52,18 +60,11 @@ def describe(bundle: Bundle) -> dict[str, Any]:
             }
             for head in advice.exits
         ],
-        "plans": [_plan(bundle, plan) for plan in advice.plans],
-        "profiles": [
-            {
-                "device": profile.device,
-                "facts": dict(profile.facts),
-                "stages": {
-                    stage: {"p50_ms": time.p50_s * 1e3, "p95_ms": time.p95_s * 1e3}
-                    for stage, time in profile.stages.items()
-                },
-            }
-            for profile in advice.profiles
+        "fused": [
+            {"first": run.first, "stop": run.stop, "file": run.graph.file} for run in advice.fused
         ],
+        "plans": [_plan(bundle, plan) for plan in advice.plans],
+        "profiles": [_profile(profile) for profile in advice.profiles],
         "roles": dict(advice.roles),
     }
 
@@ -102,6 +103,32 @@ def tables(content: dict[str, Any]) -> Tables:
     ]
 
 
+def _profile(profile: Profile) -> dict[str, Any]:
+    energy = profile.energy
+    return {
+        "device": profile.device,
+        "facts": dict(profile.facts),
+        "stages": {stage: _milliseconds(time) for stage, time in profile.stages.items()},
+        "batches": [
+            {"stage": entry.stage, "batch": entry.batch, **_milliseconds(entry.time)}
+            for entry in profile.batches
+        ],
+        "peak_bytes": profile.peak_bytes,
+        "energy": None
+        if energy is None
+        else {
+            "source": energy.source,
+            "rail": energy.rail,
+            "idle_w": energy.idle_w,
+            "stages_mj": {stage: 1e3 * joules for stage, joules in energy.stages_j.items()},
+        },
+    }
+
+
+def _milliseconds(time: StageTime) -> dict[str, float]:
+    return {"p50_ms": time.p50_s * 1e3, "p95_ms": time.p95_s * 1e3}
+
+
 def _path(bundle: Bundle, path: Path) -> dict[str, Any]:
     return {
         "path": path.id,
@@ -134,7 +161,14 @@ def _plan(bundle: Bundle, plan: Plan) -> dict[str, Any]:
 def _boundary_row(boundary: dict[str, Any]) -> tuple[object, ...]:
     tensors = boundary["tensors"]
     shapes = ", ".join(f"{t['dtype']} {'x'.join(map(str, t['dims']))}" for t in tensors)
-    return boundary["cut"], boundary["boundary"], shapes, sum(t["bytes"] for t in tensors)
+    sizes = [t["bytes"] for t in tensors]
+    return boundary["cut"], boundary["boundary"], shapes, "dynamic" if None in sizes else sum(sizes)
+
+
+def _static_bytes(tensor: TensorSpec) -> int | None:
+    """Return the size of one sample, ``None`` if it differs from sample to sample."""
+    dynamic = any(isinstance(size, str) for size in tensor.dims[1:])
+    return None if dynamic else tensor.sample_bytes()
 
 
 def _path_rows(path: dict[str, Any]) -> list[tuple[object, ...]]:

@@ -18,10 +18,11 @@ from splitnet.builder.execution import Execution
 from splitnet.builder.exits import CONFIDENCE, WORK_SHARE, TrainedExit, make_head, train_exit
 from splitnet.builder.features import Features, collect_features
 from splitnet.builder.places import Places
+from splitnet.builder.resume import Steps
 from splitnet.builder.segments import Exported, GraphFile, export_module
 from splitnet.builder.tail import load_tail
 from splitnet.builder.training import Schedule
-from splitnet.bundle import ExitHead
+from splitnet.bundle import ExitHead, GraphRef
 from splitnet.console import Progress
 from splitnet.errors import ModelError
 from splitnet.runtime.answers import labels
@@ -29,8 +30,28 @@ from splitnet.runtime.answers import labels
 SIGN_ROWS = 64
 """Samples that tell whether a boundary tensor can be negative."""
 
+_EXIT, _BOTTLENECK = "exit", "bottleneck"
+"""Names of the steps that an interrupted build keeps."""
+
 MAX_EXIT_SHARE = 0.1
 """An exit that costs more of the network's FLOPs than this is worth a warning."""
+
+
+@dataclass(frozen=True, slots=True)
+class LearnedExit:
+    """An exit as it was learned, its file, and what a person should know."""
+
+    head: ExitHead
+    file: GraphFile
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LearnedBottleneck:
+    """A bottleneck as it was learned, and what a person should know."""
+
+    files: LearnedFiles
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +75,8 @@ class Learner:
         Bounds of each training.
     exit_loss
         Part of the score on calibration data that the exit may lose.
+    steps
+        Where what is learned is kept in case the build is interrupted.
     """
 
     def __init__(
@@ -65,7 +88,9 @@ class Learner:
         schedule: Schedule,
         exit_loss: float,
         progress: Progress,
+        steps: Steps,
     ) -> None:
+        self._steps = steps
         self._execution = execution
         self._exported = exported
         self._folder = folder
@@ -76,38 +101,54 @@ class Learner:
         self._notes: list[str] = []
 
     def learn(self, roles: Roles, places: Places) -> Learned:
-        """Train what `places` asks for."""
-        wanted = {place for place in (places.exit, places.bottleneck) if place is not None}
-        if not wanted:
-            return Learned((), {}, None, ())
-        wanted.add(self._end)
-        training, calibration = (
-            collect_features(self._execution, data, wanted, self._progress, self._schedule.seed)
-            for data in (roles.training, roles.calibration)
-        )
-        if len(training.data) < len(roles.training):
-            self._notes.append(
-                f"{len(training.data)} of {len(roles.training)} training samples were used: the "
-                "features of all would not fit the cache"
+        """Train what `places` asks for; what an interrupted build had learned is not done again."""
+        exit_ = None if places.exit is None else self._kept_exit()
+        bottleneck = None if places.bottleneck is None else self._kept_bottleneck()
+        wanted = {
+            place
+            for place, found in ((places.exit, exit_), (places.bottleneck, bottleneck))
+            if place is not None and found is None
+        }
+        if wanted:
+            wanted.add(self._end)
+            training, calibration = (
+                collect_features(self._execution, data, wanted, self._progress, self._schedule.seed)
+                for data in (roles.training, roles.calibration)
             )
-        exits: tuple[ExitHead, ...] = ()
-        files: dict[str, GraphFile] = {}
-        if places.exit is not None:
-            head, file = self._exit(training, calibration, places.exit)
-            exits, files = (head,), {head.id: file}
-        bottleneck = None
-        if places.bottleneck is not None:
-            bottleneck = self._bottleneck(training, calibration, places.bottleneck)
-        return Learned(exits, files, bottleneck, tuple(self._notes))
+            if len(training.data) < len(roles.training):
+                self._notes.append(
+                    f"{len(training.data)} of {len(roles.training)} training samples were used: "
+                    "the features of all would not fit the cache"
+                )
+            if places.exit is not None and exit_ is None:
+                exit_ = self._exit(training, calibration, places.exit)
+                self._steps.save(_EXIT, exit_, [exit_.file.ref])
+            if places.bottleneck is not None and bottleneck is None:
+                bottleneck = self._bottleneck(training, calibration, places.bottleneck)
+                self._steps.save(_BOTTLENECK, bottleneck, _graphs(bottleneck.files))
+        for found in (exit_, bottleneck):
+            self._notes += found.notes if found is not None else ()
+        return Learned(
+            (exit_.head,) if exit_ else (),
+            {exit_.head.id: exit_.file} if exit_ else {},
+            bottleneck.files if bottleneck else None,
+            tuple(self._notes),
+        )
+
+    def _kept_exit(self) -> LearnedExit | None:
+        found = self._steps.load(_EXIT, LearnedExit)
+        return found if found and self._steps.restore([found.file.ref]) else None
+
+    def _kept_bottleneck(self) -> LearnedBottleneck | None:
+        found = self._steps.load(_BOTTLENECK, LearnedBottleneck)
+        return found if found and self._steps.restore(_graphs(found.files)) else None
 
     @property
     def _end(self) -> int:
         """The last boundary: the answers."""
         return len(self._exported.segments)
 
-    def _exit(
-        self, training: Features, calibration: Features, place: int
-    ) -> tuple[ExitHead, GraphFile]:
+    def _exit(self, training: Features, calibration: Features, place: int) -> LearnedExit:
         features, work = training.at[place], self._exported.whole.flops
         shape = training.at[self._end].shape[1:]
         head = make_head(features.shape[1:], shape, WORK_SHARE * work, self._schedule.seed)
@@ -123,13 +164,15 @@ class Learner:
         )
         name = self._names[place - 1]
         file = export_module(found.module, _first(features), f"exit-{name}", self._folder)
-        self._notes += _exit_notes(name, found, file.flops / work, self._exit_loss)
-        return (
+        return LearnedExit(
             ExitHead(name, place, file.ref, found.temperature, CONFIDENCE, found.threshold),
             file,
+            tuple(_exit_notes(name, found, file.flops / work, self._exit_loss)),
         )
 
-    def _bottleneck(self, training: Features, calibration: Features, place: int) -> LearnedFiles:
+    def _bottleneck(
+        self, training: Features, calibration: Features, place: int
+    ) -> LearnedBottleneck:
         teacher, held = (
             Teacher(features.at[place], features.at[self._end])
             for features in (training, calibration)
@@ -137,7 +180,7 @@ class Learner:
         channels, height, width = teacher.features.shape[1:]
         positive = bool(teacher.features[:SIGN_ROWS].min() >= 0)
         module = Bottleneck((channels, height, width), positive, self._schedule.seed)
-        tail = self._tail(place, teacher)
+        tail, notes = self._tail(place, teacher)
         self._progress.step(
             f"training the bottleneck on {len(teacher.features)} samples", self._schedule.epochs
         )
@@ -145,23 +188,26 @@ class Learner:
         example = _first(teacher.features)
         with torch.inference_mode():
             encoded = module.encoder(torch.from_numpy(example)).numpy()
-        return LearnedFiles(
+        files = LearnedFiles(
             place,
             export_module(module.encoder, example, f"encoder-{LEARNED_PATH}", self._folder),
             export_module(module.decoder, encoded, f"decoder-{LEARNED_PATH}", self._folder),
         )
+        return LearnedBottleneck(files, notes)
 
-    def _tail(self, place: int, teacher: Teacher) -> Tail | None:
-        """Return the segments behind the bottleneck as a torch function, if that is possible."""
+    def _tail(self, place: int, teacher: Teacher) -> tuple[Tail | None, tuple[str, ...]]:
+        """Return the segments behind the bottleneck as a torch function, or why that fails."""
         files = [self._folder / file.ref.file for file in self._exported.segments[place:]]
         example, expected = _first(teacher.features), _first(teacher.output)
         try:
-            return load_tail(files, torch.from_numpy(example), torch.from_numpy(expected))
+            return load_tail(files, torch.from_numpy(example), torch.from_numpy(expected)), ()
         except ModelError as error:
-            self._notes.append(
-                f"the bottleneck only learned to restore its tensor, not the answers: {error}"
-            )
-            return None
+            note = f"the bottleneck only learned to restore its tensor, not the answers: {error}"
+            return None, (note,)
+
+
+def _graphs(files: LearnedFiles) -> list[GraphRef]:
+    return [files.encoder.ref, files.decoder.ref]
 
 
 def _exit_notes(name: str, found: TrainedExit, cost: float, exit_loss: float) -> list[str]:

@@ -35,7 +35,7 @@ class Operator(Protocol):
 def canonical_order(
     operators: Sequence[Operator],
     leaves: Mapping[str, tuple[bytes, bytes]],
-    output: str,
+    outputs: Sequence[str],
 ) -> tuple[int, ...]:
     """Return the indices of `operators` in canonical order.
 
@@ -43,23 +43,28 @@ def canonical_order(
     ----------
     leaves
         For each tensor that no operator produces: the hash of its form and that of its content.
-    output
-        The tensor that the graph answers with.
+    outputs
+        The tensors that the graph answers with.
     """
     depends = _dependencies(operators)
     order = _kahn(depends, lambda index: (index,))
-    structure = _hashes(operators, order, {k: v[0] for k, v in leaves.items()}, output)
-    content = _hashes(operators, order, {k: v[1] for k, v in leaves.items()}, output)
+    structure = _hashes(operators, order, {k: v[0] for k, v in leaves.items()}, outputs)
+    content = _hashes(operators, order, {k: v[1] for k, v in leaves.items()}, outputs)
     return _kahn(depends, lambda index: (structure[index], content[index], index))
 
 
-def digest(*parts: bytes) -> bytes:
+def digest(*parts: bytes | memoryview) -> bytes:
     """Return one hash over `parts`, keeping their limits."""
     total = hashlib.sha256()
     for part in parts:
         total.update(len(part).to_bytes(8, "little"))
         total.update(part)
     return total.digest()
+
+
+def port_mark(end: str, number: int) -> bytes:
+    """Return what stands for an input or output of the graph in hashes, whatever its name."""
+    return f"{end}{number or ''}".encode()
 
 
 def _dependencies(operators: Sequence[Operator]) -> list[set[int]]:
@@ -89,7 +94,10 @@ def _kahn(
 
 
 def _hashes(
-    operators: Sequence[Operator], order: Sequence[int], leaves: Mapping[str, bytes], output: str
+    operators: Sequence[Operator],
+    order: Sequence[int],
+    leaves: Mapping[str, bytes],
+    outputs: Sequence[str],
 ) -> list[bytes]:
     known = dict(leaves)
     forward = [b""] * len(operators)
@@ -99,7 +107,8 @@ def _hashes(
         for place, name in enumerate(operator.outputs):
             known[name] = digest(forward[index], place.to_bytes(4, "little"))
     consumers: defaultdict[str, list[bytes]] = defaultdict(list)
-    consumers[output].append(b"output")
+    for number, name in enumerate(outputs):
+        consumers[name].append(port_mark("output", number))
     backward = [b""] * len(operators)
     for index in reversed(order):
         operator = operators[index]

@@ -92,14 +92,17 @@ def _place(
 
 
 def _unfit_for_exit(cut: Cut) -> str:
-    if cut.spec.dtype != "float32":
-        return f"its tensor is {cut.spec.dtype}, float32 is needed"
-    if any(isinstance(size, str) for size in cut.spec.dims[1:]):
-        return f"its tensor has a dynamic size, {cut.spec.dims}"
+    if not cut.single:
+        return f"{len(cut.tensors)} tensors cross there, one is needed"
+    (spec,) = cut.specs
+    if spec.dtype != "float32":
+        return f"its tensor is {spec.dtype}, float32 is needed"
+    if any(isinstance(size, str) for size in spec.dims[1:]):
+        return f"its tensor has a dynamic size, {spec.dims}"
     return ""
 
 
 def _unfit_for_bottleneck(cut: Cut) -> str:
-    if len(cut.spec.dims) != 4:
-        return f"its tensor has the shape {cut.spec.dims}, (N, C, H, W) is needed"
+    if cut.single and len(cut.specs[0].dims) != 4:
+        return f"its tensor has the shape {cut.specs[0].dims}, (N, C, H, W) is needed"
     return _unfit_for_exit(cut)

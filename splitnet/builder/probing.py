@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,42 +11,50 @@ from typing import Any, TypeAlias
 import onnx
 from numpy.typing import NDArray
 
+from splitnet.builder.weights import save_model
 from splitnet.errors import ModelError
 from splitnet.runtime.sessions import Graph
 
-Runner: TypeAlias = Callable[[NDArray[Any]], list[Any]]
+Array: TypeAlias = NDArray[Any]
+
+Runner: TypeAlias = Callable[[Sequence[Array]], list[Any]]
+"""From the values of all inputs to those of all outputs."""
 
 
 def open_runner(model: onnx.ModelProto) -> Runner:
-    """Return a function from a batch to the values of all outputs of a model with one input.
+    """Return a function that runs `model`.
 
     Raises
     ------
     ModelError
-        onnxruntime cannot load the model, or later not run it on a batch.
+        onnxruntime cannot load the model, or later not run it on some inputs.
     """
     with TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
-        onnx.save(model, path)
+        save_model(model, path)
         with _without_path(path):
             graph = Graph(path)
 
-    def run(batch: NDArray[Any]) -> list[Any]:
+    def run(inputs: Sequence[Array]) -> list[Any]:
         with _without_path(path):
-            return graph.run([batch])
+            return graph.run(inputs)
 
     return run
 
 
-def compute_all(model: onnx.ModelProto, *batches: NDArray[Any]) -> list[dict[str, Any]]:
-    """Return, for each batch, the values of the input and of all computed tensors by name."""
-    probe = onnx.ModelProto()
-    probe.CopyFrom(model)
-    known = [model.graph.input[0].name, model.graph.output[0].name]
+def open_probe(model: onnx.ModelProto) -> Callable[[Sequence[Array]], dict[str, Any]]:
+    """Return a function that gives the values of the inputs and of all computed tensors by name."""
+    probe = onnx.ModelProto(ir_version=model.ir_version)
+    probe.opset_import.extend(model.opset_import)
+    for field in ("node", "input", "output", "initializer"):
+        getattr(probe.graph, field).extend(getattr(model.graph, field))
+    probe.graph.name = model.graph.name
+    inputs = [port.name for port in model.graph.input]
+    known = [port.name for port in model.graph.output]
     names = [n for node in model.graph.node for n in node.output if n and n not in known]
     probe.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
     run = open_runner(probe)
-    return [dict(zip([*known, *names], [b, *run(b)], strict=True)) for b in batches]
+    return lambda given: dict(zip([*inputs, *known, *names], [*given, *run(given)], strict=True))
 
 
 @contextmanager

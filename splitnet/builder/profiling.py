@@ -1,19 +1,25 @@
-"""The profile of this machine: how long each stage takes for one sample, alone and warmed up."""
+"""How long each stage of a bundle takes on this machine, alone and warmed up.
+
+Nothing here imports torch or onnx, so that a device can measure itself.
+"""
 
 from __future__ import annotations
 
 import os
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from importlib import metadata
-from typing import Any
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from splitnet.builder.data import Dataset
 from splitnet.builder.execution import Execution, inputs_of
-from splitnet.bundle import ExitHead
+from splitnet.bundle import ExitHead, FusedRun
 from splitnet.console import Progress
 from splitnet.runtime.preprocess import prepare
 from splitnet.values import (
@@ -23,8 +29,15 @@ from splitnet.values import (
     decode_stage,
     encode_stage,
     exit_stage,
+    fused_stage,
     segment_stage,
 )
+
+if TYPE_CHECKING:
+    from splitnet.builder.reference import ReferenceTimer
+
+Array: TypeAlias = NDArray[Any]
+Boundaries: TypeAlias = Sequence[Sequence[Array]]
 
 DEVICE = "build machine"
 WARM_UP = 5
@@ -33,10 +46,31 @@ STAGE_SECONDS = 1.0
 """Bound on the measurement of one stage; a slow stage is repeated less often."""
 
 MIN_REPEATS = 5
+REFERENCE_RUNS = 3
+"""Runs of the reference network behind each stage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One stage to measure, for `batch` samples at once."""
+
+    stage: str
+    batch: int
+    run: Callable[[], object]
+
+    @property
+    def key(self) -> str:
+        """Name of the job: of its stage, and of its batch if that is not one sample."""
+        return self.stage if self.batch == 1 else f"{self.stage} x{self.batch}"
 
 
 def profile_bundle(
-    execution: Execution, exits: Sequence[ExitHead], data: Dataset, threads: int, progress: Progress
+    execution: Execution,
+    exits: Sequence[ExitHead],
+    data: Dataset,
+    threads: int,
+    progress: Progress,
+    fused: Sequence[FusedRun] = (),
 ) -> Profile:
     """Measure every stage of a bundle with samples of `data`.
 
@@ -45,29 +79,76 @@ def profile_bundle(
     execution
         Opened for `threads` threads and batch 1.
     """
-    contract = execution.contract
-    sample = data.load(0)
-    boundaries = execution.boundaries(inputs_of(contract, data, [0]))
-    work: dict[str, Callable[[], object]] = {
-        PREPARE_STAGE: lambda: prepare(sample, contract.preprocess)
-    }
-    for index, segment in enumerate(contract.segments):
-        work[segment_stage(index)] = _call(execution.run, segment.graph, boundaries[index])
-    for head in exits:
-        work[exit_stage(head.id)] = _call(execution.run, head.graph, boundaries[head.boundary])
-    for path in contract.paths:
-        for level in range(len(path.levels)):
-            payload = execution.encode(path.id, level, execution.crossing(path.id, boundaries))
-            work[encode_stage(path.id, level)] = _call(
-                _encode, execution, path.id, level, boundaries
-            )
-            work[decode_stage(path.id, level)] = _call(_decode, execution, path.id, level, payload)
-    progress.step("measuring every stage on this machine", len(work))
+    inputs = inputs_of(execution.contract, data, [0])
+    jobs = list(single_jobs(execution, exits, fused, inputs, data.load(0)))
+    progress.step("measuring every stage on this machine", len(jobs))
+    reference = reference_timer(threads)
     stages = {}
-    for name, stage in work.items():
-        stages[name] = measure(stage)
-        progress.advance(1, name)
-    return Profile(DEVICE, stages, machine_facts(threads))
+    for job in jobs:
+        stages[job.stage] = measure(job.run)
+        if reference is not None:
+            reference.run(REFERENCE_RUNS)
+        progress.advance(1, job.stage)
+    reference_s = None if reference is None else reference.time_s
+    return Profile(DEVICE, stages, machine_facts(threads), reference_s)
+
+
+def single_jobs(
+    execution: Execution,
+    exits: Sequence[ExitHead],
+    fused: Sequence[FusedRun],
+    inputs: Sequence[Array],
+    sample: Array | None,
+) -> Iterator[Job]:
+    """Yield every stage of a bundle for one sample.
+
+    Parameters
+    ----------
+    inputs
+        The prepared sample, ``(1, ...)``.
+    sample
+        The sample as it comes from the source, ``None`` if preprocessing cannot be measured.
+    """
+    contract = execution.contract
+    boundaries = execution.boundaries(inputs)
+    if sample is not None:
+        yield Job(PREPARE_STAGE, 1, _call(prepare, sample, contract.preprocess))
+    for index, segment in enumerate(contract.segments):
+        run = _call(execution.run, segment.graph, boundaries[index])
+        yield Job(segment_stage(index), 1, run)
+    for part in fused:
+        run = _call(execution.run, part.graph, boundaries[part.first])
+        yield Job(fused_stage(part.first, part.stop), 1, run)
+    for head in exits:
+        run = _call(execution.run, head.graph, boundaries[head.boundary])
+        yield Job(exit_stage(head.id), 1, run)
+    for path in contract.paths:
+        crossing = execution.crossing(path.id, boundaries)
+        dims = execution.dims(path.id, crossing)
+        for level in range(len(path.levels)):
+            payloads = execution.encode(path.id, level, crossing)
+            to_send = _call(_encode, execution, path.id, level, boundaries)
+            yield Job(encode_stage(path.id, level), 1, to_send)
+            received = _call(_decode, execution, path.id, level, payloads, dims)
+            yield Job(decode_stage(path.id, level), 1, received)
+
+
+def batch_jobs(
+    execution: Execution, inputs: Sequence[Array], batches: Sequence[int]
+) -> Iterator[Job]:
+    """Yield every segment for several samples at once; a tail is the sum of its segments.
+
+    Parameters
+    ----------
+    execution
+        Opened for any batch.
+    """
+    for batch in batches:
+        stacked = [np.concatenate([array] * batch) for array in inputs]
+        boundaries = execution.boundaries(stacked)
+        for index, segment in enumerate(execution.contract.segments):
+            run = _call(execution.run, segment.graph, boundaries[index])
+            yield Job(segment_stage(index), batch, run)
 
 
 def measure(
@@ -86,6 +167,15 @@ def measure(
             break
     p50, p95 = np.percentile(times, [50, 95])
     return StageTime(float(p50), float(p95))
+
+
+def reference_timer(threads: int) -> ReferenceTimer | None:
+    """Return what times the reference network of device classes, ``None`` without onnx."""
+    if find_spec("onnx") is None:
+        return None
+    from splitnet.builder.reference import ReferenceTimer
+
+    return ReferenceTimer(threads)
 
 
 def machine_facts(threads: int) -> dict[str, str]:
@@ -126,9 +216,11 @@ def _call(function: Callable[..., Any], *arguments: Any) -> Callable[[], object]
     return lambda: function(*arguments)
 
 
-def _encode(execution: Execution, path: str, level: int, boundaries: Any) -> object:
+def _encode(execution: Execution, path: str, level: int, boundaries: Boundaries) -> object:
     return execution.encode(path, level, execution.crossing(path, boundaries))
 
 
-def _decode(execution: Execution, path: str, level: int, payloads: Any) -> object:
-    return execution.restore(path, execution.decode(path, level, payloads))
+def _decode(
+    execution: Execution, path: str, level: int, payloads: Sequence[bytes], dims: Sequence[int]
+) -> object:
+    return execution.restore(path, execution.decode(path, level, payloads, dims))

@@ -7,21 +7,20 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import onnx
-from onnx import numpy_helper
 
-INLINE_BYTES = 1024
-"""Smaller weights stay in the graph file: onnxruntime must see shapes and axes while it loads."""
-
-ALIGNMENT = 64
-"""A cache line, so that weights can be mapped into memory as they are."""
+from splitnet.builder.weights import append_weight
 
 FOLDER = "shards"
+_PARTIAL = ".partial"
+"""Name of a shard whose hash is not known yet."""
 
 
 def pack_weights(
     weights: Iterable[onnx.TensorProto], out: Path
 ) -> tuple[Mapping[str, onnx.TensorProto], tuple[str, ...]]:
     """Write the large ones of `weights` into one shard below `out`.
+
+    They are written one after the other, so that the memory holds one at a time.
 
     Returns
     -------
@@ -30,31 +29,30 @@ def pack_weights(
     shards
         The hash of the shard, or nothing if all weights are small.
     """
-    packed = bytearray()
     tensors: dict[str, onnx.TensorProto] = {}
-    outside: list[tuple[onnx.TensorProto, int, int]] = []
-    for weight in weights:
-        tensors[weight.name] = tensor = onnx.TensorProto(
-            name=weight.name, data_type=weight.data_type, dims=weight.dims
-        )
-        if weight.data_type == onnx.TensorProto.STRING:
-            tensor.string_data.extend(weight.string_data)
-            continue
-        raw = numpy_helper.to_array(weight).tobytes()
-        if len(raw) < INLINE_BYTES:
-            tensor.raw_data = raw
-            continue
-        packed.extend(bytes(-len(packed) % ALIGNMENT))
-        outside.append((tensor, len(packed), len(raw)))
-        packed.extend(raw)
-    if not outside:
+    folder = out / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    partial, digest = folder / _PARTIAL, hashlib.sha256()
+    with partial.open("wb") as file:
+
+        def write(content: bytes | memoryview) -> None:
+            digest.update(content)
+            file.write(content)
+
+        for weight in weights:
+            tensors[weight.name] = stored = onnx.TensorProto()
+            if weight.data_type == onnx.TensorProto.STRING:
+                stored.CopyFrom(weight)
+            else:
+                append_weight(weight, stored, "", file, write)
+        written = file.tell()
+    if not written:
+        partial.unlink()
         return tensors, ()
-    sha256 = hashlib.sha256(packed).hexdigest()
-    (out / FOLDER).mkdir(parents=True, exist_ok=True)
-    (out / FOLDER / sha256).write_bytes(packed)
-    for tensor, offset, length in outside:
-        tensor.data_location = onnx.TensorProto.EXTERNAL
-        place = {"location": f"{FOLDER}/{sha256}", "offset": offset, "length": length}
-        for key, value in place.items():
-            tensor.external_data.add(key=key, value=str(value))
+    sha256 = digest.hexdigest()
+    partial.replace(folder / sha256)
+    for stored in tensors.values():
+        for entry in stored.external_data:
+            if entry.key == "location":
+                entry.value = f"{FOLDER}/{sha256}"
     return tensors, (sha256,)

@@ -58,8 +58,7 @@ def _path_rows(
     truth: NDArray[np.int64],
 ) -> PathRows:
     path, level = key
-    payloads = execution.encode(path, level, execution.crossing(path, boundaries))
-    output = execution.finish(path, execution.decode(path, level, payloads))
+    payloads, (output, *_) = execution.transmit(path, level, execution.crossing(path, boundaries))
     confidence = load_confidence(PATH_CONFIDENCE)(output, 1.0)
     sizes = np.array([len(payload) for payload in payloads], np.int32)
     return PathRows(_float(_score(output, truth)), _float(confidence), sizes)

@@ -8,7 +8,7 @@ import logging
 import re
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,38 +16,54 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from splitnet.builder.graph import OPSET
 from splitnet.builder.reasons import first_line
-from splitnet.errors import ModelError
+from splitnet.builder.shapes import BATCH_NAME, Axes
+from splitnet.errors import ConfigError, ModelError
 
 
-def run_torch(module: torch.nn.Module, batch: NDArray[Any]) -> NDArray[Any]:
+def run_torch(module: Callable[..., Any], inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
     """Return what `module` answers to a batch.
 
     Raises
     ------
     ModelError
-        The module refuses the batch, or answers with anything but one tensor.
+        The module refuses the batch, or answers with anything but tensors.
     """
-    shape = f"{batch.dtype}{list(batch.shape)}"
+    shapes = ", ".join(f"{array.dtype}{list(array.shape)}" for array in inputs)
     try:
         with torch.inference_mode():
-            answer = module(torch.tensor(np.ascontiguousarray(batch)))
+            answer = module(*(torch.tensor(np.ascontiguousarray(array)) for array in inputs))
     except Exception as error:
         raise ModelError(
-            f"the model fails on an input {shape}{_where(error)}: {first_line(error)}; "
+            f"the model fails on an input {shapes}{_where(error)}: {first_line(error)}; "
             "check the shape and the preprocessing of the data"
         ) from error
-    if not isinstance(answer, torch.Tensor):
+    return [tensor.detach().numpy() for tensor in _tensors(answer)]
+
+
+def _tensors(answer: Any) -> list[Tensor]:
+    """Return the tensors of an answer: one, a sequence, or the values of a mapping."""
+    parts = [answer]
+    if isinstance(answer, Mapping):
+        parts = list(answer.values())
+    elif isinstance(answer, (tuple, list)):
+        parts = list(answer)
+    wrong = {type(part).__name__ for part in parts if not isinstance(part, Tensor)}
+    if wrong or not parts:
+        inside = f" of {', '.join(sorted(wrong))}" if parts and parts[0] is not answer else ""
         raise ModelError(
-            f"the model answers with a {type(answer).__name__}: wrap it in a module whose forward "
-            "takes one tensor and returns one tensor"
+            f"the model answers with a {type(answer).__name__}{inside}: wrap it in a module whose "
+            "forward takes tensors and returns tensors"
         )
-    return answer.detach().numpy()
+    return parts
 
 
-def export_torch(module: torch.nn.Module, example: NDArray[Any]) -> onnx.ModelProto:
+def export_torch(
+    module: torch.nn.Module, example: Sequence[NDArray[Any]], axes: Sequence[Axes] = ()
+) -> onnx.ModelProto:
     """Export `module` (which is put into eval mode) with a dynamic batch dimension ``N``.
 
     Batch normalisation is folded into convolutions by the exporter's optimiser.
@@ -55,7 +71,9 @@ def export_torch(module: torch.nn.Module, example: NDArray[Any]) -> onnx.ModelPr
     Parameters
     ----------
     example
-        One sample with its batch dimension, ``(1, ...)``.
+        One sample: each input with its batch dimension, ``(1, ...)``.
+    axes
+        Names of further dynamic dimensions of each input.
 
     Raises
     ------
@@ -65,19 +83,60 @@ def export_torch(module: torch.nn.Module, example: NDArray[Any]) -> onnx.ModelPr
     """
     module.eval()
     run_torch(module, example)
+    names = [BATCH_NAME, *(name for named in axes for name in named.values())]
+    dims = {name: torch.export.Dim(name) for name in names}
+    dynamic = [{0: dims[BATCH_NAME]} for _ in example]
+    for found, named in zip(dynamic, axes, strict=False):
+        found.update({axis: dims[name] for axis, name in named.items()})
     # The exporter would take a size of 1 for a constant, so it sees two samples.
-    pair = torch.from_numpy(np.concatenate([example, example]))
+    pair = tuple(torch.from_numpy(np.concatenate([array, array])) for array in example)
+    single = len(example) == 1
+    return _export(
+        module,
+        pair,
+        input_names=["input"] if single else [f"input{i}" for i in range(len(example))],
+        dynamic_shapes=tuple(dynamic),
+    )
+
+
+def export_program(program: torch.export.ExportedProgram) -> onnx.ModelProto:
+    """Export what ``torch.export`` made, with the dynamic dimensions that it has.
+
+    Raises
+    ------
+    ModelError
+        It cannot be exported; the message names the operator or the source line.
+    """
+    return _export(program, None)
+
+
+def load_program(path: Path) -> torch.export.ExportedProgram:
+    """Read a file that ``torch.export.save`` wrote.
+
+    Raises
+    ------
+    ConfigError
+        There is no such file.
+    ModelError
+        The file is damaged, or of a version of torch that this one does not read.
+    """
+    if not path.is_file():
+        raise ConfigError(f"no model file {path}")
+    try:
+        with _quiet():
+            return torch.export.load(path)
+    except Exception as error:  # whatever the archive, its JSON and its tensors raise
+        raise ModelError(
+            f"{path} is truncated or not a program that torch {torch.__version__} reads "
+            f"({first_line(error)}): save it again with torch.export.save"
+        ) from error
+
+
+def _export(model: Any, inputs: Any, **options: Any) -> onnx.ModelProto:
     try:
         with _quiet():
             program = torch.onnx.export(
-                module,
-                (pair,),
-                dynamo=True,
-                verbose=False,
-                opset_version=OPSET,
-                input_names=["input"],
-                output_names=["output"],
-                dynamic_shapes=({0: torch.export.Dim("N")},),
+                model, inputs, dynamo=True, verbose=False, opset_version=OPSET, **options
             )
     except Exception as error:
         raise ModelError(_explain(error)) from error

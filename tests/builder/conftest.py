@@ -78,7 +78,7 @@ def network(images: NDArray[Any]) -> LoadNetwork:
 
     @cache
     def load(name: str) -> SourceModel:
-        return load_model(f"{NETWORKS}:{name}", images[:1])
+        return load_model(f"{NETWORKS}:{name}", [images[:1]])
 
     return load
 

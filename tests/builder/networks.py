@@ -189,12 +189,68 @@ class Noisy(nn.Module):
         return x + torch.rand_like(x)
 
 
-class TwoAnswers(nn.Module):
-    """Returns a tuple."""
+class NestedAnswers(nn.Module):
+    """Returns a tensor and a dictionary."""
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return x twice."""
-        return x, x
+    def forward(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return x and twice x."""
+        return x, {"twice": 2 * x}
+
+
+class Tokens(nn.Module):
+    """A causal language model in small: whole numbers (N, T) in, any T, logits (N, T, 11) out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(11, 16)
+        self.first = nn.Linear(16, 48)
+        self.second = nn.Linear(16, 16)
+        self.head = nn.Linear(16, 11)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Return logits (N, T, 11)."""
+        count = ids.shape[1]
+        x = self.embed(ids) + torch.arange(count, dtype=torch.float32)[:, None] / 64
+        q, k, v = self.first(x).chunk(3, -1)
+        hidden = torch.ones(count, count, dtype=torch.bool).triu(1)
+        weights = (q @ k.transpose(1, 2)).masked_fill(hidden, -1e4).softmax(-1)
+        x = x + torch.tanh(self.second(weights @ v))
+        logits: Tensor = self.head(x)
+        return logits
+
+
+class Masked(nn.Module):
+    """Two inputs, an image and whole numbers; two outputs; a bool tensor is used at both ends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.image = nn.Conv2d(3, 8, 3, 2, 1)
+        self.join = nn.Linear(8, 8)
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, image: Tensor, marks: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits (N, 5) and features (N, 8) of (N, 3, 16, 16) and (N, 8)."""
+        kept = marks > 2
+        features = torch.relu(self.image(image)).mean((2, 3)).masked_fill(kept, 0.0)
+        early = torch.sigmoid(features)
+        late = torch.tanh(self.join(features)).masked_fill(kept, 1.0)
+        return self.head(late), early
+
+
+class AnySize(nn.Module):
+    """Convolutions for images of any height and width, with strides."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, 2, 1)
+        self.second = nn.Conv2d(8, 16, 3, 2, 1)
+        self.head = nn.Linear(16, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (N, 4) of (N, 3, H, W)."""
+        x = torch.relu(self.second(torch.relu(self.first(x))))
+        logits: Tensor = self.head(x.mean((2, 3)))
+        return logits
 
 
 class IgnoresInput(nn.Module):
@@ -203,3 +259,13 @@ class IgnoresInput(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return zeros (N, 3)."""
         return torch.zeros(x.shape[0], 3)
+
+
+def tokens() -> nn.Module:
+    """Return a seeded `Tokens`."""
+    return _seeded(Tokens)
+
+
+def masked() -> nn.Module:
+    """Return a seeded `Masked`."""
+    return _seeded(Masked)

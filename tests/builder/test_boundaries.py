@@ -13,7 +13,7 @@ from splitnet.values import TensorSpec
 def cut(name: str, floats: int, done: int, barred: str = "", module: str = "") -> Cut:
     """Return a cut of `floats` numbers after `done` of 1000 FLOPs."""
     spec = TensorSpec(name, "float32", ("N", floats))
-    return Cut(name, name, spec, 4 * floats, done, 1000 - done, module, barred)
+    return Cut(name, (name,), (spec,), 4 * floats, done, 1000 - done, module, barred)
 
 
 CUTS = (
@@ -76,5 +76,5 @@ def test_more_named_cuts_than_allowed() -> None:
 def test_barred_and_unknown_names() -> None:
     with pytest.raises(PartitionError, match=r"'b' .*between Conv and its activation; cut at 'c'"):
         choose_boundaries(CUTS, ["b"])
-    with pytest.raises(UnknownNameError, match=r"no single-tensor cut 'layer2'.*'layer1'"):
+    with pytest.raises(UnknownNameError, match=r"no cut 'layer2'.*'layer1'"):
         choose_boundaries(CUTS, ["layer2"])

@@ -134,13 +134,9 @@ def test_verify(built: BuildConfig, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_verify_fails_with_one_line(
-    built: BuildConfig,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    built: BuildConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("splitnet.builder.verification.EXACT_LIMIT", -1.0)
-    assert main_verify([str(built.out), "--json"]) == 1
+    assert main_verify([str(built.out), "--json", "--tolerance", "1e-15"]) == 1
     shown = capsys.readouterr()
     assert not json.loads(shown.out)["ok"]
     assert shown.err.splitlines()[-1].startswith("error: ")

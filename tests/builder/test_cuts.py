@@ -18,7 +18,7 @@ from splitnet.builder.cuts import Cut, find_cuts, resolve_cut
 from splitnet.builder.graph import Graph, Node
 from splitnet.builder.graph_reader import read_graph
 from splitnet.builder.model import SourceModel
-from splitnet.builder.shapes import Measured
+from splitnet.builder.shapes import BATCH_EXTENT, Extent, Measured
 from splitnet.errors import PartitionError, UnknownNameError
 from splitnet.values import TensorSpec
 
@@ -37,9 +37,13 @@ RESIDUAL = [
 
 def test_cuts_of_a_residual_network(network: LoadNetwork) -> None:
     cuts = find_cuts(network("residual").graph)
-    assert [(cut.id, cut.barred) for cut in cuts] == RESIDUAL
-    relu = cuts[1]
-    assert (relu.spec.dims, relu.spec.dtype, relu.bytes) == (("N", 8, 16, 16), "float32", 8192)
+    assert [(cut.id, cut.barred) for cut in cuts if cut.single] == RESIDUAL
+    relu = resolve_cut("stem", cuts)
+    assert (relu.specs[0].dims, relu.specs[0].dtype, relu.bytes) == (
+        ("N", 8, 16, 16),
+        "float32",
+        8192,
+    )
     total = relu.flops_before + relu.flops_after
     assert all(cut.flops_before + cut.flops_after == total for cut in cuts)
     assert relu.flops_before == 2 * (8 * 16 * 16) * (3 * 3 * 3) + 8 * 16 * 16
@@ -47,20 +51,20 @@ def test_cuts_of_a_residual_network(network: LoadNetwork) -> None:
 
 def test_towers_can_only_be_cut_where_they_meet(network: LoadNetwork) -> None:
     cuts = find_cuts(network("branches").graph)
-    assert [cut.id for cut in cuts] == ["concat:0", "join:conv:0"]
+    assert [cut.id for cut in cuts if cut.single] == ["concat:0", "join:conv:0"]
 
 
 def test_calls_of_a_shared_module_are_counted(network: LoadNetwork) -> None:
     cuts = find_cuts(network("shared").graph)
-    assert [cut.id for cut in cuts if cut.id.startswith("again")] == [
+    assert [cut.id for cut in cuts if cut.single and cut.id.startswith("again")] == [
         f"again:conv:{call}" for call in range(3)
     ]
-    assert resolve_cut("tanh:1", cuts).spec.dims == ("N", 16, 8, 8)
+    assert resolve_cut("tanh:1", cuts).specs[0].dims == ("N", 16, 8, 8)
 
 
 def test_the_batch_size_is_no_payload(network: LoadNetwork) -> None:
     cuts = find_cuts(network("sizes").graph)
-    assert [cut.id for cut in cuts][:5] == [
+    assert [cut.id for cut in cuts if cut.single][:5] == [
         "patch:conv:0",
         "reshape:0",
         "transpose:0",
@@ -81,9 +85,9 @@ time_first (float[N,5,3] x) => (float[N,5,3] y)
 
 
 def test_a_tensor_without_rows_for_samples_is_no_boundary() -> None:
-    pair = np.ones((2, 5, 3), np.float32)
-    cuts = find_cuts(read_graph(onnx.parser.parse_model(TIME_FIRST), pair[:1], pair))
-    assert [cut.spec.dims for cut in cuts] == [(5, "N", 3)] * 2
+    sample = np.ones((1, 5, 3), np.float32)
+    cuts = find_cuts(read_graph(onnx.parser.parse_model(TIME_FIRST), [sample]))
+    assert [cut.specs[0].dims for cut in cuts if cut.single] == [(5, "N", 3)] * 2
     with pytest.raises(PartitionError, match=r"its shape is .* not one row a sample"):
         resolve_cut("softmax:0", cuts)
 
@@ -111,8 +115,8 @@ def test_barred_names(network: LoadNetwork, name: str, message: str) -> None:
     [
         ("sten", "did you mean 'stem'"),
         ("relu:1", "did you mean 'relu:0'"),
-        ("", "no single-tensor cut ''"),
-        ("ste", "no single-tensor cut 'ste'.*; known: stem.2:relu:0, relu:0, down.1:mul:1, resha"),
+        ("", "no cut ''"),
+        ("ste", "no cut 'ste'.*; known: stem.2:relu:0, relu:0, down.1:mul:1, resha"),
     ],
 )
 def test_unknown_names(network: LoadNetwork, name: str, message: str) -> None:
@@ -123,7 +127,7 @@ def test_unknown_names(network: LoadNetwork, name: str, message: str) -> None:
 @pytest.mark.parametrize(("count", "end"), [(0, "none"), (12, "c11"), (13, "c11, ...")])
 def test_an_unknown_name_lists_a_line_of_cuts(count: int, end: str) -> None:
     spec = TensorSpec("t", "float32", ("N", 4))
-    cuts = [Cut(f"c{number}", "t", spec, 16, 1, 1) for number in range(count)]
+    cuts = [Cut(f"c{number}", ("t",), (spec,), 16, 1, 1) for number in range(count)]
     with pytest.raises(UnknownNameError) as caught:
         resolve_cut("nowhere", cuts)
     assert str(caught.value).endswith(end)
@@ -137,8 +141,8 @@ from splitnet.builder.graph_reader import read_graph
 from splitnet.builder.model import load_model
 example = numpy.ones((1, 3, 16, 16), "float32")
 example[..., 0] = 2
-model = load_model("{Path(__file__).with_name("networks.py")}:residual", example)
-print(json.dumps([cut.id for cut in find_cuts(model.graph)]))
+model = load_model("{Path(__file__).with_name("networks.py")}:residual", [example])
+print(json.dumps([cut.id for cut in find_cuts(model.graph) if cut.single]))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
     assert json.loads(done.stdout) == [name for name, _ in RESIDUAL]
@@ -167,9 +171,9 @@ def test_cuts_are_the_tensors_that_every_path_goes_through(reads: list[tuple[int
         for i in range(1, last + 1)
         if i in needed
     )
-    form = Measured("float32", (1, 4), (1, 0))
+    form = Measured("float32", (1, 4), (BATCH_EXTENT, Extent(4)))
     measured = {f"t{i}": form for i in needed}
-    graph = Graph(form.spec("t0"), form.spec(f"t{last}"), nodes, {}, {}, measured, {"": 18})
+    graph = Graph((form.spec("t0"),), (form.spec(f"t{last}"),), nodes, {}, {}, measured, {"": 18})
 
     def connected(without: int) -> bool:
         reached = {0}
@@ -179,4 +183,4 @@ def test_cuts_are_the_tensors_that_every_path_goes_through(reads: list[tuple[int
         return last in reached
 
     expected = [f"t{i}" for i in range(1, last) if i in needed and not connected(i)]
-    assert [cut.tensor for cut in find_cuts(graph)] == expected
+    assert [cut.tensors[0] for cut in find_cuts(graph) if cut.single] == expected

@@ -13,7 +13,7 @@ from splitnet.values import TensorSpec
 
 def _cut(name: str, percent: int, *dims: int | str, dtype: str = "float32") -> Cut:
     spec = TensorSpec(name, dtype, ("N", *dims))
-    return Cut(f"{name}:relu:0", name, spec, 4, percent, 100 - percent, module=name)
+    return Cut(f"{name}:relu:0", (name,), (spec,), 4, percent, 100 - percent, module=name)
 
 
 CUTS = (

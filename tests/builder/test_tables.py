@@ -47,8 +47,8 @@ def test_rows_are_what_device_and_cloud_compute(
     assert test_data.y is not None
     for row in range(5):
         boundaries = execution.boundaries(inputs_of(bundle.contract, test_data, [row]))
-        payloads = execution.encode(path, level, execution.crossing(path, boundaries))
-        output = execution.finish(path, execution.decode(path, level, payloads))
+        crossing = execution.crossing(path, boundaries)
+        payloads, (output,) = execution.transmit(path, level, crossing)
         found = bundle.table.paths[path, level]
         assert found.score[row] == (labels(output)[0, 0] == test_data.y[row, 0])
         assert found.confidence[row] == pytest.approx(max_softmax(output)[0], abs=1e-5)

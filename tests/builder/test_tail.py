@@ -116,7 +116,7 @@ def test_segments_of_a_network_pass_gradients(
 ) -> None:
     model = network("shared")
     files = _segments(model, tmp_path)
-    expected = torch.from_numpy(model.reference(images))
+    expected = torch.from_numpy(model.reference([images])[0])
     x = torch.from_numpy(images.copy()).requires_grad_()
     run = load_tail(files, x.detach(), expected)
     output = run(x)

@@ -69,7 +69,7 @@ def test_a_missing_shard_is_named(copy: Path) -> None:
 
 
 def test_another_original_is_found_out(copy: Path) -> None:
-    _change_golden(copy, lambda golden: replace(golden, reference=golden.reference + 0.1))
+    _change_golden(copy, lambda golden: replace(golden, reference=(golden.reference[0] + 0.1,)))
     report = _verify(copy)
     assert not report.ok
     assert [check.what for check in report.checks if not check.ok] == ["whole = original (golden)"]
@@ -82,7 +82,7 @@ def test_other_outputs_are_found_out(copy: Path) -> None:
         path = golden.paths["bottleneck", 1]
         return replace(
             golden,
-            paths={**golden.paths, ("bottleneck", 1): replace(path, output=-path.output)},
+            paths={**golden.paths, ("bottleneck", 1): replace(path, outputs=(-path.outputs[0],))},
         )
 
     _change_golden(copy, change)
