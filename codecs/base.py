@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import prod
 from typing import Any, ClassVar, TypeAlias
 
 from numpy.typing import NDArray
 
+from splitnet.codecs.references import References
 from splitnet.errors import CodecError
 from splitnet.values import DTYPE_BYTES
 
@@ -62,9 +63,22 @@ def header_of(array: Array) -> Header:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a decoder may need besides bytes and header: integer tables by hash, stream state."""
+    """What both sides of a codec share besides the header of an array.
+
+    Attributes
+    ----------
+    tables
+        Integer tables of entropy coders by their SHA-256, 64 hexadecimal digits.
+    references
+        Earlier frames of the tensor's stream; ``None`` for a tensor of no stream.
+    damaged
+        A list asks to fill damaged slices with the mean of their prior, and receives their
+        numbers; ``None`` asks to refuse them.
+    """
 
     tables: Mapping[str, bytes]
+    references: References | None = None
+    damaged: list[int] | None = None
 
 
 NO_CONTEXT = Context(tables={})
@@ -75,10 +89,17 @@ class Codec(ABC):
 
     Objects hold their config and nothing else that changes, so one object may serve many threads.
     `Config` raises `CodecError` for a value that the codec cannot work with.
+
+    Attributes
+    ----------
+    bytewise
+        Whether it works on the bytes of an array, whatever they stand for: a pipeline then hands
+        it the sides of the transforms too.
     """
 
     id: ClassVar[str]
     Config: ClassVar[type[Any]]
+    bytewise: ClassVar[bool] = False
 
     def __init__(self, config: Any = None) -> None:
         self.config = self.Config() if config is None else config
@@ -103,7 +124,22 @@ class Codec(ABC):
             `data` is damaged or of another array; nothing larger than `header` was allocated.
         CodecError
             This codec refuses the dtype, or `context` lacks what it needs.
+        MissingTableError, MissingReferenceError
+            What `context` lacks is a table, or an earlier frame of the stream.
         """
+
+    def decode_batch(
+        self, datas: Sequence[Buffer], headers: Sequence[Header], context: Context = NO_CONTEXT
+    ) -> list[Array]:
+        """Return what `decode` makes of each payload; an entropy coder is faster on many at once.
+
+        Raises
+        ------
+        CodecError
+            As `decode`, for the first payload that cannot be decoded.
+        """
+        pairs = zip(datas, headers, strict=True)
+        return [self.decode(data, header, context) for data, header in pairs]
 
     @abstractmethod
     def encoded_header(self, header: Header) -> Header | None:

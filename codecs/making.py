@@ -62,7 +62,8 @@ def _read_config(cls: type[Any], values: Mapping[str, Any], codec_id: str) -> An
         if not _fits(value, hints[key]):
             expected = getattr(hints[key], "__name__", hints[key])
             raise CodecError(f"{codec_id}: {key} is {value!r}, must be {expected}")
-    missing = [f.name for f in fields(cls) if f.name not in values and f.default is MISSING]
+    needed = [f.name for f in fields(cls) if f.default is f.default_factory is MISSING]
+    missing = [name for name in needed if name not in values]
     if missing:
         raise CodecError(f"{codec_id}: missing {', '.join(missing)}")
     return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})

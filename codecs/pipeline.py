@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,11 @@ import numpy as np
 
 from splitnet.codecs.base import NO_CONTEXT, Array, Buffer, Codec, Context, Header
 from splitnet.codecs.making import make_codec
-from splitnet.errors import CodecError
+from splitnet.codecs.store import Store
+from splitnet.codecs.transform import Transform
+from splitnet.errors import CodecError, CorruptPayloadError
+
+_STORE = Store()
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +29,11 @@ class PipelineConfig:
 
 
 class Pipeline(Codec):
-    """The first stage turns the array into bytes, each further one bytes into bytes.
+    """Transforms, then one last stage of any kind.
 
-    Every stage but the last must make bytes of a size that follows from the header alone.
+    The payload is the sides of the transforms one behind the other, then what the last stage
+    makes of the array that is left. A bytewise last stage gets the sides and the bytes of that
+    array as one run of bytes.
     """
 
     id = "pipeline"
@@ -35,35 +41,81 @@ class Pipeline(Codec):
 
     def __init__(self, config: PipelineConfig | None = None) -> None:
         super().__init__(config)
-        self._stages = [make_codec(stage) for stage in self.config.codecs]
+        *front, self._last = (make_codec(stage) for stage in self.config.codecs)
+        self._transforms: list[Transform] = []
+        for stage in front:
+            if not isinstance(stage, Transform):
+                raise CodecError(f"pipeline: {stage.id!r} is no transform, it must come last")
+            self._transforms.append(stage)
 
     def encode(self, array: Array, context: Context = NO_CONTEXT) -> bytes:
-        """Return what the last stage makes of `array`."""
-        first, *others = self._stages
-        data = first.encode(array, context)
-        for stage in others:
-            data = stage.encode(np.frombuffer(data, np.uint8), context)
-        return data
+        """Return the sides and what the last stage makes of the rest of `array`."""
+        sides = []
+        for transform in self._transforms:
+            side, array = transform.split(array, context)
+            sides.append(side)
+        if self._last.bytewise and self._transforms:
+            run = b"".join([*sides, _STORE.encode(array)])
+            return self._last.encode(np.frombuffer(run, np.uint8), context)
+        return b"".join([*sides, self._last.encode(array, context)])
 
     def decode(self, data: Buffer, header: Header, context: Context = NO_CONTEXT) -> Array:
         """Return the array of `header`, undoing the stages from the last to the first."""
-        headers = self._headers(header)
-        for stage, bytes_header in zip(self._stages[:0:-1], headers[:0:-1], strict=True):
-            data = stage.decode(data, bytes_header, context).data
-        return self._stages[0].decode(data, header, context)
+        return self.decode_batch([data], [header], context)[0]
+
+    def decode_batch(
+        self, datas: Sequence[Buffer], headers: Sequence[Header], context: Context = NO_CONTEXT
+    ) -> list[Array]:
+        """Return the arrays of `headers`; the last stage sees all payloads at once."""
+        layouts = [self._layout(header) for header in headers]
+        sides: list[memoryview] = []
+        rests: list[Array]
+        if self._last.bytewise and self._transforms:
+            runs = [Header("uint8", (length + left.nbytes,)) for length, _, left in layouts]
+            whole = [run.data for run in self._last.decode_batch(datas, runs, context)]
+            sides = [run[:length] for run, (length, _, _) in zip(whole, layouts, strict=True)]
+            rests = [
+                _STORE.decode(run[length:], left)
+                for run, (length, _, left) in zip(whole, layouts, strict=True)
+            ]
+        else:
+            views = [memoryview(data) for data in datas]
+            for view, (length, _, _) in zip(views, layouts, strict=True):
+                if len(view) < length:
+                    raise CorruptPayloadError(
+                        f"pipeline: {len(view)} bytes, the sides alone have {length}"
+                    )
+                sides.append(view[:length])
+            rests = self._last.decode_batch(
+                [view[length:] for view, (length, _, _) in zip(views, layouts, strict=True)],
+                [left for _, _, left in layouts],
+                context,
+            )
+        return [
+            self._join(side, rest, seen, context)
+            for side, rest, (_, seen, _) in zip(sides, rests, layouts, strict=True)
+        ]
 
     def encoded_header(self, header: Header) -> Header | None:
-        """Return what the last stage says of the bytes in front of it."""
-        return self._stages[-1].encoded_header(self._headers(header)[-1])
+        """Return the sides and what the last stage says of the array that is left."""
+        length, _, left = self._layout(header)
+        last = self._last.encoded_header(left)
+        return None if last is None else Header("uint8", (length + last.size,))
 
-    def _headers(self, header: Header) -> list[Header]:
-        """Return the header of what each stage sees."""
-        headers = [header]
-        for stage in self._stages[:-1]:
-            encoded = stage.encoded_header(headers[-1])
-            if encoded is None:
-                raise CodecError(
-                    f"pipeline: the size of what {stage.id!r} makes varies, it must come last"
-                )
-            headers.append(encoded)
-        return headers
+    def _layout(self, header: Header) -> tuple[int, list[tuple[int, Header]], Header]:
+        """Return the length of all sides, each with the header in front of it, and what is left."""
+        seen = []
+        for transform in self._transforms:
+            length, inner = transform.layout(header)
+            seen.append((length, header))
+            header = inner
+        return sum(length for length, _ in seen), seen, header
+
+    def _join(
+        self, side: memoryview, array: Array, seen: list[tuple[int, Header]], context: Context
+    ) -> Array:
+        for transform, (length, header) in zip(reversed(self._transforms), seen[::-1], strict=True):
+            own = side[len(side) - length :]
+            array = transform.join(own, array, header, context)
+            side = side[: len(side) - length]
+        return array

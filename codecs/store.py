@@ -19,6 +19,7 @@ class Store(Codec):
     """Keeps every allowed dtype exactly, NaN and infinities too."""
 
     id = "store"
+    bytewise = True
     Config = StoreConfig
 
     def encode(self, array: Array, context: Context = NO_CONTEXT) -> bytes:

@@ -83,6 +83,35 @@ class CorruptPayloadError(CodecError):
     """A payload is damaged: a wrong length, checksum or symbol."""
 
 
+class DamagedSliceError(CorruptPayloadError):
+    """Slices of a payload are damaged, and the caller did not ask to fill them.
+
+    Attributes
+    ----------
+    slices
+        Their numbers, from 0.
+    """
+
+    def __init__(self, message: str, slices: tuple[int, ...] = ()) -> None:
+        super().__init__(message)
+        self.slices = slices
+
+
+class MissingTableError(CodecError):
+    """A payload was coded with a table that the decoder was not given."""
+
+    wire_code = WireCode.MISSING_TABLE
+
+
+class MissingReferenceError(CodecError):
+    """A payload was predicted from a frame of its stream that this side does not have.
+
+    The stream goes on with a key frame.
+    """
+
+    retryable = True
+
+
 class TensorMismatchError(SplitnetError, ValueError):
     """A tensor has not the dtype or the shape that its specification asks for."""
 

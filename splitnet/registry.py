@@ -20,7 +20,25 @@ _BUILT_IN: dict[Kind, dict[str, str]] = {
     "codecs": {
         "store": "splitnet.codecs.store:Store",
         "affine": "splitnet.codecs.affine:Affine",
+        "symmetric": "splitnet.codecs.symmetric:Symmetric",
+        "codebook": "splitnet.codecs.codebook:Codebook",
+        "float16": "splitnet.codecs.half:Half",
+        "top-k": "splitnet.codecs.sparse:TopK",
+        "zero-map": "splitnet.codecs.sparse:ZeroMap",
+        "shuffle": "splitnet.codecs.shuffle:Shuffle",
+        "pack": "splitnet.codecs.bits:Pack",
+        "refined": "splitnet.codecs.refined:Refined",
+        "sliced": "splitnet.codecs.sliced:Sliced",
+        "pixels": "splitnet.codecs.pixels:Pixels",
+        "jpeg": "splitnet.codecs.images:Jpeg",
+        "png": "splitnet.codecs.images:Png",
+        "webp": "splitnet.codecs.images:Webp",
+        "zlib": "splitnet.codecs.lossless:Zlib",
+        "zstd": "splitnet.codecs.zstd:Zstd",
         "lz4": "splitnet.codecs.lossless:Lz4",
+        "rans": "splitnet.codecs.static:Rans",
+        "rans-neighbours": "splitnet.codecs.neighbours:RansNeighbours",
+        "rans-adaptive": "splitnet.codecs.adaptive:RansAdaptive",
         "pipeline": "splitnet.codecs.pipeline:Pipeline",
     },
     "policies": {
@@ -43,6 +61,7 @@ _EXTRA_OF_MODULE = {
     "onnxruntime": "edge",
     "ray": "ray",
     "matplotlib": "sim",
+    "zstandard": "zstd",
 }
 """Which ``pip install 'splitnet[...]'`` brings a missing third-party module."""
 
