@@ -73,6 +73,7 @@ class OptionBook:
         self._cut = {path.id: path.hops[0].boundary for path in contract.paths}
         self._reply_bytes = sum(spec.sample_bytes() for spec in contract.outputs)
         rule = tuple(ExitStep(h.id, h.confidence, h.threshold) for h in self.exits.values())
+        self._rule = rule
         self._offload_plans = bundle.advice.plans
         self._local_plans = (Plan(DEVICE, 0), Plan(DEVICE, 0, rule)) if rule else (Plan(DEVICE, 0),)
         self._offloads: dict[tuple[int, Known], tuple[Priced, ...]] = {}
@@ -165,17 +166,21 @@ class OptionBook:
         )
 
     def _answer(self, request: Request, known: Known, can_offload: bool) -> Option | None:
-        """Answer with the last exit: its rule is met, nothing can be sent, or a path refused."""
-        exit_id = known[-1][0]
+        """Answer with the last exit: it is sure enough, nothing can be sent, or a path refused.
+
+        Where the plan has no rule, the answer names the same plan with one.
+        """
+        exit_id, passed = known[-1]
         option = request.decision.option
         confidence = request.results[exit_id].confidence
         met = any(s.exit == exit_id and confidence >= s.threshold for s in option.plan.exits)
-        if not met and can_offload and not request.refused:
+        if not (met or passed or request.refused) and can_offload:
             return None
         if (option.key, known) not in self._answers:
+            plan = option.plan
             self._answers[option.key, known] = Option(
                 kind=OptionKind.ANSWER,
-                plan=option.plan,
+                plan=replace(plan, exits=plan.exits or self._rule) if passed else plan,
                 exit=exit_id,
                 accuracy=self._expectations.of_exit(exit_id, known),
                 device_s=0.0,
@@ -228,9 +233,9 @@ class OptionBook:
             stages: list[Stage] = [PREPARE] if boundary == NOT_PREPARED else []
             if max(boundary, 0) < cut:
                 stages.append(run_segments(max(boundary, 0), cut))
-            stages += [run_exit(exit_id) for exit_id in _tried(plan, known)]
+            stages += [run_exit(exit_id) for exit_id in _next_exits(plan, known)]
             stages.append(encode(plan.path, plan.level))
-            expected = self._expectations.of_plan(plan, known)
+            expected = self._expectations.of_plan(_ahead(plan, known), known)
             option = Option(
                 kind=OptionKind.OFFLOAD,
                 plan=plan,
@@ -259,7 +264,7 @@ class OptionBook:
         )
 
     def _to_the_end(self, plan: Plan, known: Known) -> Option:
-        expected = self._expectations.of_plan(plan, known)
+        expected = self._expectations.of_plan(_ahead(plan, known), known)
         return Option(
             kind=OptionKind.LOCAL,
             plan=plan,
@@ -271,8 +276,8 @@ class OptionBook:
 
     def _to_exit(self, plan: Plan, boundary: int, known: Known) -> Way:
         """Return the way to the next exit of the plan's rule, nothing if there is none."""
-        tried = _tried(plan, known)
-        return self._way(boundary, tried[0]) if tried else ()
+        exits = _next_exits(plan, known)
+        return self._way(boundary, exits[0]) if exits else ()
 
     def _way(self, boundary: int, exit_id: str | None) -> Way:
         """Return the stages from `boundary` to an exit or to the end of the network."""
@@ -283,10 +288,15 @@ class OptionBook:
         return (*stages, run_exit(exit_id)) if exit_id is not None else tuple(stages)
 
 
-def _tried(plan: Plan, known: Known) -> list[str]:
-    """Return the exits of a plan's rule that have not been run."""
+def _ahead(plan: Plan, known: Known) -> Plan:
+    """Return the plan without the exits that have been run: who goes on has not left there."""
     done = {exit_id for exit_id, _ in known}
-    return [step.exit for step in plan.exits if step.exit not in done]
+    return replace(plan, exits=tuple(step for step in plan.exits if step.exit not in done))
+
+
+def _next_exits(plan: Plan, known: Known) -> list[str]:
+    """Return the exits of a plan's rule that have not been run."""
+    return [step.exit for step in _ahead(plan, known).exits]
 
 
 def _cloud_profile(bundle: Bundle) -> Profile:
