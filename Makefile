@@ -45,6 +45,7 @@ bench: $(VENV)/.ready
 	test -d out/demo/bundle || $(MAKE) demo
 	$(BIN)/python benchmarks/edge_footprint.py --json out/edge_footprint.json
 	$(BIN)/python benchmarks/shaper.py --json out/shaper.json
+	$(BIN)/python benchmarks/partition.py --json out/partition.json
 	$(BIN)/python benchmarks/link_step.py --json out/link_step.json
 
 clean:

@@ -22,7 +22,7 @@ there is nothing left to split."""
 
 EARLY_SHARE = 1 / 3
 """Part of the work in which a cut that sends more than the input is not chosen if a later one in
-it sends less. M: the two such cuts of MobileNetV2 cost 6 % of its time, ten others 10 %."""
+it sends less. Measured: two such cuts cost MobileNetV2 7 % of its time, ten others 10 %."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from splitnet.machines.pruning import undominated
 from splitnet.machines.request import Request
 from splitnet.machines.stage_times import StageTimes
 from splitnet.policies.prediction import predict_latency_s
-from splitnet.values import Option, OptionKind, Profile, Telemetry
+from splitnet.values import Option, Profile, Telemetry
 
 Winners: TypeAlias = NDArray[np.intp]
 
@@ -106,10 +106,10 @@ def plan_map(bundle: Bundle, profile: Profile, rtt_s: float = RTT_S) -> PlanMap:
 
 
 def _deadlines(options: Sequence[Option], latency_s: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return deadlines from too short for everything to long enough for a plan on any link."""
-    sent = [i for i, option in enumerate(options) if option.kind is OptionKind.OFFLOAD]
-    slowest = np.min(latency_s[0, sent]) if sent else latency_s.max()
-    return np.geomspace(MARGIN * latency_s.min(), slowest / MARGIN, CELLS)
+    """Return deadlines from too short for all to long enough for the best on the slowest link."""
+    best = max(option.accuracy for option in options) - EQUAL
+    fit = [i for i, option in enumerate(options) if option.accuracy >= best]
+    return np.geomspace(MARGIN * latency_s.min(), latency_s[0, fit].min() / MARGIN, CELLS)
 
 
 def front(options: Sequence[Option]) -> list[Option]:
@@ -133,7 +133,7 @@ def describe_map(found: PlanMap) -> dict[str, Any]:
     return {
         "options": keys,
         "kept": [option.key for option in found.kept],
-        "front": [option.key for option in front(found.options)],
+        "front": [option.key for option in front(found.kept)],
         "share_of_map": {key: part for key, part in share.items() if part},
         "no_plan_in_time": float((found.winners == NONE).mean()),
     }

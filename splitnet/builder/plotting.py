@@ -71,7 +71,7 @@ def _draw_points(axes: Any, found: PlanMap) -> None:
     local = [o for o in found.kept if o.kind is OptionKind.LOCAL]
     _scatter(axes, local, COLOURS[2], "s", "on the device")
     _scatter(axes, [o for o in found.kept if o not in local], COLOURS[0], "o", "to the cloud")
-    best = front(found.options)
+    best = front(found.kept)
     axes.step(
         [sent_bytes(option) for option in best],
         [100 * option.accuracy for option in best],

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from splitnet.bundle import Advice
 from splitnet.errors import ConfigError
-from splitnet.values import Profile, StageTime
+from splitnet.values import Profile, StageTime, fused_stage, segment_stage
 
 Array: TypeAlias = NDArray[np.float64]
 
@@ -145,16 +145,25 @@ class Predictor:
             Seconds that some stages took on the device; these stand as they are, without spread.
         """
         at = list(samples)
-        measured = np.log([samples[i] for i in at])
-        ratios = measured - self._log_reference[at]
-        inner = self._covariance[np.ix_(at, at)] + self._noise * np.eye(len(at))
-        gains = np.linalg.solve(inner, self._covariance[at]).T
-        logs = self._log_reference + gains @ ratios
+        ratios = np.log(list(samples.values())) - self._log_reference[at]
+        noisy = self._covariance[np.ix_(at, at)] + self._noise * np.eye(len(at))
+        inner: Array = np.linalg.inv(noisy).astype(np.float64)
+        gains = self._covariance[:, at] @ inner
+        times_s = np.exp(self._log_reference + gains @ ratios)
         spread = self._covariance.diagonal() - (gains * self._covariance[:, at]).sum(1)
-        std = np.sqrt(np.maximum(spread, 0.0) + self._noise)
-        times_s = np.exp(logs)
+        std = np.sqrt(np.maximum(spread, 0.0) + self._noise) * _surprise(inner, ratios)
         times_s[at], std[at] = list(samples.values()), 0.0
         return times_s, std
+
+
+def _surprise(inner: Array, ratios: Array) -> float:
+    """Return how much larger errors are than the prior expects, at least 1.
+
+    Each sample is predicted from the others (Rasmussen and Williams, Gaussian Processes for
+    Machine Learning, 2006, equations 5.10 to 5.12).
+    """
+    standard = (inner @ ratios) / np.sqrt(inner.diagonal())
+    return max(1.0, float(np.sqrt(np.mean(standard**2))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +173,8 @@ class Predicted:
     Attributes
     ----------
     error
-        Typical relative error of a predicted stage as the model states it; 0 if all were measured.
+        Relative error that two of three predicted stages are expected to stay below, for the
+        stage in the middle; 0 if all were measured.
     """
 
     stages: Mapping[str, StageTime]
@@ -180,7 +190,11 @@ def stage_features(advice: Advice, stages: Sequence[str]) -> Features:
     ConfigError
         The bundle was built without them.
     """
-    missing = [stage for stage in stages if stage not in advice.work or stage not in advice.costs]
+    parts = {name: (name,) for name in advice.costs} | {
+        fused_stage(run.first, run.stop): tuple(map(segment_stage, range(run.first, run.stop)))
+        for run in advice.fused
+    }
+    missing = [stage for stage in stages if stage not in advice.work or stage not in parts]
     if missing:
         raise ConfigError(
             f"the bundle does not say what work {missing[0]} is, so its time cannot be predicted: "
@@ -188,12 +202,19 @@ def stage_features(advice: Advice, stages: Sequence[str]) -> Features:
         )
     work = [advice.work[stage] for stage in stages]
     return Features(
-        shares=np.array([[advice.costs[s].get(name, 0.0) for name in CLASSES] for s in stages]),
-        flops=_column(advice.flops.get(stage, 0) for stage in stages),
+        shares=np.array([_shares(advice, parts[stage]) for stage in stages]),
+        flops=_column(sum(advice.flops.get(p, 0) for p in parts[stage]) for stage in stages),
         moved_bytes=_column(item.moved_bytes for item in work),
         weight_bytes=_column(item.weight_bytes for item in work),
         operators=_column(item.operators for item in work),
     )
+
+
+def _shares(advice: Advice, parts: Sequence[str]) -> Array:
+    """Return the shares of the classes in some stages together, each weighted by its FLOPs."""
+    weights = _column(advice.flops.get(part, 0) for part in parts)
+    rows = np.array([[advice.costs[p].get(name, 0.0) for name in CLASSES] for p in parts])
+    return np.average(rows, axis=0, weights=weights if weights.any() else None)
 
 
 class StagePredictor:
@@ -229,7 +250,7 @@ class StagePredictor:
             for name, t in zip(self._stages, times_s, strict=True)
         }
         spread = std[std > 0]
-        error = expm1(float(np.sqrt(np.mean(spread**2)))) if len(spread) else 0.0
+        error = expm1(float(np.median(spread))) if len(spread) else 0.0
         return Predicted({**stages, **samples}, frozenset(samples), error)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import logging
 import re
@@ -82,6 +83,12 @@ def export_torch(
         the source line.
     """
     module.eval()
+    parameters = inspect.signature(module.forward).parameters.values()
+    if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
+        raise ModelError(
+            f"forward of {type(module).__name__} takes *args, so its inputs have no places: name "
+            "them one by one"
+        )
     run_torch(module, example)
     names = [BATCH_NAME, *(name for named in axes for name in named.values())]
     dims = {name: torch.export.Dim(name) for name in names}

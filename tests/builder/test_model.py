@@ -82,6 +82,7 @@ def test_file_that_cannot_be_imported(tmp_path: Path) -> None:
         ("FixedBatch", "answers change when samples are batched"),
         ("Noisy", "differs from the original by .* at random"),
         ("NestedAnswers", "answers with a tuple of dict: wrap it in a module"),
+        ("AnyInputs", r"forward of AnyInputs takes \*args.*name them one by one"),
         ("IgnoresInput", "does not depend on its input"),
     ],
 )

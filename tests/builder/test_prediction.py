@@ -13,10 +13,11 @@ from splitnet.builder.prediction import (
     Features,
     Predictor,
     StagePredictor,
+    stage_features,
 )
-from splitnet.bundle import Advice, Bundle, Work
+from splitnet.bundle import Advice, Bundle, FusedRun, Work
 from splitnet.errors import ConfigError
-from splitnet.values import StageTime, segment_stage
+from splitnet.values import StageTime, fused_stage, segment_stage
 
 STAGES = 40
 
@@ -105,6 +106,18 @@ def test_the_stages_of_a_bundle(sample_bundle: Bundle) -> None:
     for stage, time in found.stages.items():
         assert time.p50_s == pytest.approx(3 * advice.profiles[0].stages[stage].p50_s, rel=0.1)
         assert time.p95_s == pytest.approx(2 * time.p50_s)
+
+
+def test_a_fused_head_is_the_sum_of_its_segments(sample_bundle: Bundle) -> None:
+    advice = with_work(sample_bundle.advice)
+    run = FusedRun(0, 2, advice.exits[0].graph)
+    work = {**advice.work, fused_stage(0, 2): Work(4, 5000, 1000)}
+    costs = {**advice.costs, segment_stage(1): {"depthwise": 1.0}}
+    found = stage_features(
+        replace(advice, fused=(run,), work=work, costs=costs), [fused_stage(0, 2)]
+    )
+    assert found.flops.tolist() == [3_000_000]
+    assert found.shares[0] == pytest.approx([1 / 3, 2 / 3, 0, 0, 0, 0])
 
 
 def test_without_static_features_there_is_no_prediction(sample_bundle: Bundle) -> None:
