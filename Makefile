@@ -7,9 +7,12 @@ DEVICE_VENV ?= .venv-device
 DEVICE_TESTS := tests/test_values.py tests/test_config.py tests/test_registry.py tests/test_console.py \
 	tests/wire tests/bundle tests/codecs tests/policies tests/machines tests/runtime tests/transport tests/edge
 
-.PHONY: demo test test-device lint bench test-all clean
+# The coder in C is built at installation.
+NATIVE := setup.py codecs/_native.c codecs/_neighbours.h codecs/_streams.h
 
-$(VENV)/.ready: pyproject.toml
+.PHONY: demo test test-device lint bench test-all test-aarch64 wheels check-wheels fuzz clean
+
+$(VENV)/.ready: pyproject.toml $(NATIVE)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -e '.[dev]'
@@ -23,9 +26,29 @@ test: $(VENV)/.ready
 
 test-all: $(VENV)/.ready
 	$(BIN)/python -m pytest
+	$(MAKE) test-aarch64
+	$(MAKE) check-wheels
+	$(MAKE) fuzz
+
+# A million damaged messages and a million damaged payloads.
+fuzz: $(VENV)/.ready
+	$(BIN)/python tests/fuzz/fuzz_wire.py --count 1000000
+	$(BIN)/python -W error -m tests.fuzz.fuzz_codecs --count 1000000
+
+# Has everything that a device needs wheels for Linux on aarch64?
+check-wheels: $(VENV)/.ready
+	PYTHON=$(BIN)/python .ci/check-wheels
+
+# The codecs on aarch64 under qemu-user; says so and leaves it out where that is not installed.
+test-aarch64: $(VENV)/.ready
+	PYTHON=$(BIN)/python .ci/check-aarch64-wheels
+	PYTHON=$(BIN)/python .ci/test-aarch64
+
+wheels: $(VENV)/.ready
+	PYTHON=$(BIN)/python .ci/wheels dist x86_64 aarch64
 
 # The rooms that run on a device, in an environment without torch and onnx.
-$(DEVICE_VENV)/.ready: pyproject.toml
+$(DEVICE_VENV)/.ready: pyproject.toml $(NATIVE)
 	$(DEVICE_PYTHON) -m venv $(DEVICE_VENV)
 	$(DEVICE_VENV)/bin/python -m pip install --quiet --upgrade pip
 	$(DEVICE_VENV)/bin/python -m pip install --quiet -e '.[dev-device]'

@@ -236,31 +236,34 @@ static size_t check_shape(const Model *model, Py_ssize_t samples, Py_ssize_t hei
     return count;
 }
 
-/* which_neighbours(symbols, samples, height, width, model): the table of each symbol */
+/* which_neighbours(symbols, samples, height, width, model, given): the table of each symbol behind
+   the first `given` channels */
 static PyObject *which_neighbours(PyObject *module, PyObject *args)
 {
     const char *symbols;
-    Py_ssize_t size, samples, height, width;
+    Py_ssize_t size, samples, height, width, given;
     PyObject *capsule;
     Shape shape;
     (void)module;
-    if (!PyArg_ParseTuple(args, "y#nnnO", &symbols, &size, &samples, &height, &width, &capsule))
+    if (!PyArg_ParseTuple(args, "y#nnnOn", &symbols, &size, &samples, &height, &width, &capsule,
+                          &given))
         return NULL;
     const Model *model = PyCapsule_GetPointer(capsule, NEIGHBOURS);
     const size_t count = model ? check_shape(model, samples, height, width, &shape) : 0;
     if (!count)
         return NULL;
-    if (count != (size_t)size) {
+    if (count != (size_t)size || given < 0 || (size_t)given >= shape.channels) {
         PyErr_SetString(PyExc_ValueError, "the symbols do not fill the shape");
         return NULL;
     }
-    PyObject *which = PyBytes_FromStringAndSize(NULL, size);
-    int32_t *sums = malloc(shape.height * shape.width * sizeof(int32_t));
+    const Py_ssize_t coded = size - samples * given * height * width;
+    PyObject *which = PyBytes_FromStringAndSize(NULL, coded);
+    int32_t *sums = malloc(2 * shape.height * shape.width * sizeof(int32_t));
     uint8_t *zeros = calloc(shape.width, 1);
     if (which && sums && zeros) {
         uint8_t *target = (uint8_t *)PyBytes_AsString(which);
         Py_BEGIN_ALLOW_THREADS
-        walk(model, shape, (uint8_t *)symbols, target, sums, zeros, NULL, NULL, NULL);
+        walk(model, shape, (size_t)given, (uint8_t *)symbols, target, sums, zeros, NULL, NULL, NULL);
         Py_END_ALLOW_THREADS
     } else {
         Py_CLEAR(which);
@@ -271,18 +274,18 @@ static PyObject *which_neighbours(PyObject *module, PyObject *args)
     return which;
 }
 
-/* decode_neighbours(stream, samples, height, width, model, tables): the symbols, None if the
-   stream is damaged */
+/* decode_neighbours(stream, samples, height, width, model, tables, known): the symbols of all
+   channels, `known` being those of the first ones; None if the stream is damaged */
 static PyObject *decode_neighbours(PyObject *module, PyObject *args)
 {
-    const char *data;
-    Py_ssize_t size, samples, height, width;
+    const char *data, *known;
+    Py_ssize_t size, samples, height, width, known_size;
     PyObject *model_capsule, *capsule;
     Shape shape;
     int good = 0;
     (void)module;
-    if (!PyArg_ParseTuple(args, "y#nnnOO", &data, &size, &samples, &height, &width, &model_capsule,
-                          &capsule))
+    if (!PyArg_ParseTuple(args, "y#nnnOOy#", &data, &size, &samples, &height, &width,
+                          &model_capsule, &capsule, &known, &known_size))
         return NULL;
     const Model *model = PyCapsule_GetPointer(model_capsule, NEIGHBOURS);
     const Tables *tables = model ? PyCapsule_GetPointer(capsule, CAPSULE) : NULL;
@@ -293,18 +296,27 @@ static PyObject *decode_neighbours(PyObject *module, PyObject *args)
         PyErr_SetString(PyExc_ValueError, "each bin must have two tables");
         return NULL;
     }
+    const size_t plane = shape.samples * shape.height * shape.width;
+    const size_t given = (size_t)known_size / plane;
+    if (given * plane != (size_t)known_size || given >= shape.channels) {
+        PyErr_SetString(PyExc_ValueError, "the known symbols do not fill channels");
+        return NULL;
+    }
     const uint8_t *head = (const uint8_t *)data;
     uint32_t state = size < 4 ? 0 : get16(head) | get16(head + 2) << 16;
     if (state < LOWEST)
         Py_RETURN_NONE;
     PyObject *symbols = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)count);
-    int32_t *sums = malloc(shape.height * shape.width * sizeof(int32_t));
+    int32_t *sums = malloc(2 * shape.height * shape.width * sizeof(int32_t));
     uint8_t *zeros = calloc(shape.width, 1);
     if (symbols && sums && zeros) {
         uint8_t *target = (uint8_t *)PyBytes_AsString(symbols);
         Reader reader = {head + 4, head + size};
+        const size_t part = (size_t)known_size / shape.samples;
+        for (size_t n = 0; n < shape.samples; n++)
+            memcpy(target + n * (count / shape.samples), known + n * part, part);
         Py_BEGIN_ALLOW_THREADS
-        good = walk(model, shape, target, NULL, sums, zeros, tables, &state, &reader) &&
+        good = walk(model, shape, given, target, NULL, sums, zeros, tables, &state, &reader) &&
                state == LOWEST && reader.word == reader.tail;
         Py_END_ALLOW_THREADS
         if (!good) {
@@ -329,9 +341,9 @@ static PyMethodDef methods[] = {
     {"prepare_neighbours", prepare_neighbours, METH_VARARGS,
      "prepare_neighbours(records, bin_of_cell, rough, bits, earlier)"},
     {"which_neighbours", which_neighbours, METH_VARARGS,
-     "which_neighbours(symbols, samples, height, width, model)"},
+     "which_neighbours(symbols, samples, height, width, model, given)"},
     {"decode_neighbours", decode_neighbours, METH_VARARGS,
-     "decode_neighbours(stream, samples, height, width, model, tables)"},
+     "decode_neighbours(stream, samples, height, width, model, tables, known)"},
     {NULL, NULL, 0, NULL},
 };
 

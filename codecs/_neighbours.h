@@ -13,9 +13,11 @@
 
 enum { LEFT, UP, LEFT_UP, RIGHT_UP, LEFT_LEFT, UP_UP, FIRST_ROW, FIRST_COLUMN, HEIGHT, OWN };
 
+enum { SAME, RIGHT, BELOW, LEFT_OF, ABOVE, PLACES };
+
 typedef struct {
     int number;
-    int32_t same, right, below, left, above;
+    int32_t weights[PLACES];
 } Earlier;
 
 typedef struct {
@@ -52,49 +54,91 @@ INLINE void add_row(int32_t *sums, const uint8_t *symbols, size_t count, int32_t
         sums[x] += weight * symbols[x];
 }
 
-/* The part of the predictions of a channel that its own symbols do not change. */
-static void add_earlier(int32_t *sums, const uint8_t *sample, const Channel *channel, int earlier,
-                        int32_t base, size_t height, size_t width)
+INLINE void add_sums(int32_t *sums, const int32_t *others, size_t count)
 {
-    for (size_t i = 0; i < height * width; i++)
+    for (size_t x = 0; x < count; x++)
+        sums[x] += others[x];
+}
+
+/* Adds `mixed`, seen from one of the places around each symbol. */
+static void add_place(int32_t *sums, const int32_t *mixed, int place, size_t height, size_t width)
+{
+    const size_t size = height * width;
+    switch (place) {
+    case SAME:
+        add_sums(sums, mixed, size);
+        break;
+    case BELOW:
+        add_sums(sums, mixed + width, size - width);
+        break;
+    case ABOVE:
+        add_sums(sums + width, mixed, size - width);
+        break;
+    default:
+        for (size_t at = 0; at < size; at += width)
+            if (place == RIGHT)
+                add_sums(sums + at, mixed + at + 1, width - 1);
+            else
+                add_sums(sums + at + 1, mixed + at, width - 1);
+    }
+}
+
+/* The part of the predictions of a channel that its own symbols do not change; `mixed` has room for
+   a plane. */
+static void add_earlier(int32_t *sums, int32_t *mixed, const uint8_t *sample,
+                        const Channel *channel, int earlier, int32_t base, size_t height,
+                        size_t width)
+{
+    const size_t size = height * width;
+    for (size_t i = 0; i < size; i++)
         sums[i] = base;
     for (size_t x = 0; x < width; x++)
         sums[x] += channel->own[FIRST_ROW];
-    for (size_t y = 0; y < height; y++)
-        sums[y * width] += channel->own[FIRST_COLUMN];
-    for (int k = 0; k < earlier; k++) {
-        const Earlier *other = &channel->earlier[k];
-        if (other->number == NO_CHANNEL)
-            continue;
-        const uint8_t *plane = sample + (size_t)other->number * height * width;
-        add_row(sums, plane, height * width, other->same);
-        add_row(sums, plane + width, (height - 1) * width, other->below);
-        add_row(sums + width, plane, (height - 1) * width, other->above);
-        for (size_t at = 0; at < height * width; at += width) {
-            add_row(sums + at, plane + at + 1, width - 1, other->right);
-            add_row(sums + at + 1, plane + at, width - 1, other->left);
+    for (size_t at = 0; at < size; at += width)
+        sums[at] += channel->own[FIRST_COLUMN];
+    for (int place = 0; place < PLACES; place++) {
+        memset(mixed, 0, size * sizeof(int32_t));
+        for (int k = 0; k < earlier; k++) {
+            const Earlier *other = &channel->earlier[k];
+            if (other->number != NO_CHANNEL)
+                add_row(mixed, sample + (size_t)other->number * size, size, other->weights[place]);
         }
+        add_place(sums, mixed, place, height, width);
     }
 }
 
 INLINE uint32_t difference(uint32_t a, uint32_t b) { return a > b ? a - b : b - a; }
 
-/* With `which`, writes the table of each of the known symbols; else decodes the symbols. Returns 0
-   if the stream ends early. `sums` and `zeros` have room for a plane and a row. */
-INLINE int walk(const Model *model, Shape shape, uint8_t *symbols, uint8_t *which, int32_t *sums,
-                const uint8_t *zeros, const Tables *tables, uint32_t *state, Reader *reader)
+/* How far the symbols of a channel lie above their mean, all together. */
+static int64_t height_above(const Channel *channel, const uint8_t *plane, size_t size)
+{
+    uint64_t total = 0;
+    for (size_t i = 0; i < size; i++)
+        total += plane[i];
+    return (int64_t)(total << 8) - channel->mean * (int64_t)size;
+}
+
+/* With `which`, writes the table of each of the known symbols; else decodes the symbols. Both begin
+   behind the first `given` channels, which are known in any case. Returns 0 if the stream ends
+   early. `sums` has room for two planes, `zeros` for a row. */
+INLINE int walk(const Model *model, Shape shape, size_t given, uint8_t *symbols, uint8_t *which,
+                int32_t *sums, const uint8_t *zeros, const Tables *tables, uint32_t *state,
+                Reader *reader)
 {
     const size_t width = shape.width, size = shape.height * width;
     for (size_t n = 0; n < shape.samples; n++) {
         uint8_t *sample = symbols + n * shape.channels * size;
         int64_t above = 0;
-        for (size_t c = 0; c < shape.channels; c++) {
+        for (size_t c = 0; c < given; c++)
+            above += height_above(&model->each[c], sample + c * size, size);
+        for (size_t c = given; c < shape.channels; c++) {
             const Channel *channel = &model->each[c];
             const int64_t high = c ? floor_divide(above, (int64_t)(c * size)) : 0;
             const int32_t base =
                 channel->bias + (int32_t)floor_shift(channel->own[HEIGHT] * high, 8);
             uint64_t total = 0;
-            add_earlier(sums, sample, channel, model->earlier, base, shape.height, width);
+            add_earlier(sums, sums + size, sample, channel, model->earlier, base, shape.height,
+                        width);
             for (size_t y = 0; y < shape.height; y++) {
                 uint8_t *row = sample + c * size + y * width;
                 int32_t *sum = sums + y * width;
@@ -151,11 +195,8 @@ static int fill_channel(Channel *channel, const uint8_t *at, int earlier, size_t
         other->number = (int)get16(at);
         if (other->number != NO_CHANNEL && (size_t)other->number >= number)
             return 0;
-        other->same = get_signed16(weights);
-        other->right = get_signed16(weights + 2);
-        other->below = get_signed16(weights + 4);
-        other->left = get_signed16(weights + 6);
-        other->above = get_signed16(weights + 8);
+        for (int place = 0; place < PLACES; place++)
+            other->weights[place] = get_signed16(weights + 2 * place);
     }
     return 1;
 }

@@ -50,7 +50,8 @@ def calibrate(config: Config, arrays: Sequence[Array]) -> Calibrated:
         A codec or a pipeline. ``affine``, ``symmetric`` and ``refined`` get fixed ranges by
         their ``clip`` rule; ``{"id": "codebook", "bits": b}`` gets its levels (one list a channel
         with ``"per_channel": true``); ``{"id": "rans"}`` gets its table (``"per_channel"`` too),
-        ``{"id": "rans-neighbours"}`` its weights and tables.
+        ``{"id": "rans-neighbours"}`` its weights and tables; ``{"id": "previous"}`` those of
+        frames that follow each other, and what its ``intra`` needs.
         Anything else, and what has all this already, stays as it is.
     arrays
         float ``(N, C, ...)``, what crosses a cut for calibration samples.
@@ -73,6 +74,8 @@ def calibrate(config: Config, arrays: Sequence[Array]) -> Calibrated:
             if isinstance(codec, Transform):
                 arrays = [codec.split(array)[1] for array in arrays]
         return Calibrated({**config, "codecs": stages}, tables)
+    if config.get("id") == "previous" and "table" not in config:
+        return _with_frames(config, arrays)
     if config.get("id") in ("rans", "rans-neighbours") and "table" not in config:
         return _with_table(config, arrays)
     if config.get("id") == "codebook" and "levels" not in config:
@@ -107,6 +110,17 @@ def _with_table(config: Config, arrays: Sequence[Array]) -> Calibrated:
         table = fit_neighbourhood(symbols).to_bytes()
     name = hash_of(table)
     return Calibrated({"id": config["id"], "table": name}, {name: table})
+
+
+def _with_frames(config: Config, arrays: Sequence[Array]) -> Calibrated:
+    """Fit to pairs of frames one behind the other."""
+    symbols = np.concatenate(arrays)
+    pairs = np.concatenate([symbols[:-1], symbols[1:]], axis=CHANNEL_AXIS)
+    table = fit_neighbourhood(pairs, given=symbols.shape[CHANNEL_AXIS]).to_bytes()
+    name = hash_of(table)
+    intra = calibrate(config.get("intra", {"id": "rans-adaptive"}), arrays)
+    found = {"id": "previous", "table": name, "intra": intra.config}
+    return Calibrated(found, {name: table, **intra.tables})
 
 
 def _rows(arrays: Sequence[Array], per_channel: bool) -> Rows:

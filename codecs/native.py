@@ -56,18 +56,32 @@ class Accelerator:
         )
         return _decoded(symbols, data)
 
-    def which(self, symbols: NDArray[np.uint8], neighbourhood: Neighbourhood) -> Which:
-        """Return the table of each symbol of an array with all symbols known, flat."""
+    def which(
+        self, symbols: NDArray[np.uint8], neighbourhood: Neighbourhood, given: int = 0
+    ) -> Which:
+        """Return the table of each symbol behind the first `given` channels, flat."""
         samples, _, height, width = planes_shape(symbols.shape)
+        model = self._prepare_neighbours(neighbourhood)
         found = self._module.which_neighbours(
-            symbols.tobytes(), samples, height, width, self._prepare_neighbours(neighbourhood)
+            symbols.tobytes(), samples, height, width, model, given
         )
         return np.frombuffer(found, np.uint8)
 
     def decode_neighbours(
-        self, data: Buffer, shape: tuple[int, ...], neighbourhood: Neighbourhood
+        self,
+        data: Buffer,
+        shape: tuple[int, ...],
+        neighbourhood: Neighbourhood,
+        known: NDArray[np.uint8] | None = None,
     ) -> Symbols:
         """Return the symbols of a stream whose tables `neighbourhood` chooses.
+
+        Parameters
+        ----------
+        shape
+            That of all channels.
+        known
+            uint8 ``(N, G, ...)``, the first channels, which are not in the stream.
 
         Raises
         ------
@@ -82,6 +96,7 @@ class Accelerator:
             width,
             self._prepare_neighbours(neighbourhood),
             self._prepare(neighbourhood.tables),
+            b"" if known is None else known.tobytes(),
         )
         return _decoded(symbols, data)
 

@@ -25,6 +25,7 @@ from splitnet.errors import CodecError
 
 _RIDGE = 1e-4  # of the mean square, against features that hardly vary
 _PLACES = 20_000  # places a channel that the weights are fitted to
+_AT_ONCE = 4  # earlier channels that are added before the weights are fitted again
 _FINE_BINS = 160  # from which neighbours are merged
 _PRIOR = 0.1
 _NONE = 0xFFFF
@@ -36,7 +37,7 @@ Planes = NDArray[np.int64]
 
 
 def fit_neighbourhood(
-    symbols: NDArray[np.uint8], *, earlier: int = 12, bins: int = 24
+    symbols: NDArray[np.uint8], *, earlier: int = 32, bins: int = 24, given: int = 0
 ) -> Neighbourhood:
     """Return weights and tables for symbols such as `symbols`.
 
@@ -48,6 +49,8 @@ def fit_neighbourhood(
         From how many earlier channels a symbol is predicted, at most.
     bins
         How many bins a prediction falls into, at most; each has two tables.
+    given
+        How many first channels are known to the decoder, and not coded.
 
     Raises
     ------
@@ -66,13 +69,14 @@ def fit_neighbourhood(
         )
     planes = symbols.reshape(planes_shape(symbols.shape)).astype(np.int64)
     bits = max(1, int(symbols.max()).bit_length())
-    plain = _fit_weights(planes, bits, earlier)
-    cells, rough = _cells(plain, planes)
-    bounds = _fit_bounds(cells, symbols.ravel(), bins)
+    plain = _fit_weights(planes, bits, earlier, given)
+    cells, rough = _cells(plain, planes, given)
+    coded = symbols[:, given:].ravel()
+    bounds = _fit_bounds(cells, coded, bins)
     fitted = np.searchsorted(bounds, cells, side="right")
-    limits = _fit_rough(fitted, rough, symbols.ravel(), len(bounds) + 1)
+    limits = _fit_rough(fitted, rough, coded, len(bounds) + 1)
     which = 2 * fitted + (rough > limits[fitted])
-    counts = count_symbols(symbols.ravel(), which, 2 * len(limits))
+    counts = count_symbols(coded, which, 2 * len(limits))
     few = int(symbols.max()) < _FEW_SYMBOLS
     tables = tables_of_counts(counts, _SMALL_PRECISION if few else MAX_PRECISION, _PRIOR)
     return _with_bins(plain, bounds.astype(np.uint16), limits.astype(np.uint16), tables)
@@ -94,7 +98,7 @@ def _with_bins(
     )
 
 
-def _fit_weights(planes: Planes, bits: int, earlier: int) -> Neighbourhood:
+def _fit_weights(planes: Planes, bits: int, earlier: int, given: int) -> Neighbourhood:
     """Return the weights with one bin and tables that stand for none."""
     channels = planes.shape[1]
     means = np.round(planes.mean(axis=(0, 2, 3)) * 256).astype(np.int32)
@@ -112,16 +116,21 @@ def _fit_weights(planes: Planes, bits: int, earlier: int) -> Neighbourhood:
     centres = planes.transpose(1, 0, 2, 3).reshape(channels, -1)[:, places].astype(np.float32)
     centres -= centres.mean(axis=1, keepdims=True)
     norms = np.sqrt((centres**2).sum(axis=1)) + 1e-9
-    for c in range(channels):
+    for c in range(given, channels):
         target = planes[:, c].reshape(-1)[places].astype(np.float32)
-        normal = _NormalEquations(_own_features(planes[:, c], heights[:, c])[places], target)
+        features = _own_features(planes[:, c], heights[:, c])[places]
+        most = len(OWN) + 4 + len(OTHER) * min(earlier, c)
+        normal = _NormalEquations(features, target, most)
         chosen: list[int] = []
-        for _ in range(min(earlier, c)):
+        while len(chosen) < min(earlier, c):
             gains = np.abs(centres[:c] @ normal.residual()) / norms[:c]
             gains[chosen] = -1
-            chosen.append(int(gains.argmax()))
-            near = [shifted(planes[:, chosen[-1]], *place).reshape(-1)[places] for place in OTHER]
-            normal.add(np.stack(near, axis=1).astype(np.float32))
+            for number in np.argsort(-gains, kind="stable")[: min(_AT_ONCE, earlier - len(chosen))]:
+                if gains[number] < 0:
+                    break
+                chosen.append(int(number))
+                near = [shifted(planes[:, number], *place).reshape(-1)[places] for place in OTHER]
+                normal.add(np.stack(near, axis=1).astype(np.float32))
         scaled = np.round(normal.weights() * (1 << WEIGHT_BITS))
         bias[c] = int(np.clip(scaled[len(OWN) + 3], -(1 << 27), 1 << 27))
         limited = np.clip(scaled, -32768, 32767).astype(np.int16)
@@ -132,29 +141,35 @@ def _fit_weights(planes: Planes, bits: int, earlier: int) -> Neighbourhood:
 
 
 class _NormalEquations:
-    """Least squares with a little ridge, to which features are added."""
+    """Least squares with a little ridge, to which up to `most` features are added."""
 
-    def __init__(self, features: Matrix, target: Matrix) -> None:
-        self._features = features
+    def __init__(self, features: Matrix, target: Matrix, most: int) -> None:
         self._target = target
-        self._gram = (features.T @ features).astype(np.float64)
-        self._moments = (features.T @ target).astype(np.float64)
+        self._rows = np.empty((most, len(target)), np.float32)
+        self._gram = np.zeros((most, most))
+        self._moments = np.zeros(most)
+        self._size = 0
+        self.add(features)
 
     def add(self, features: Matrix) -> None:
-        mixed = (self._features.T @ features).astype(np.float64)
-        corner = (features.T @ features).astype(np.float64)
-        self._gram = np.block([[self._gram, mixed], [mixed.T, corner]])
-        self._moments = np.concatenate([self._moments, features.T @ self._target])
-        self._features = np.concatenate([self._features, features], axis=1)
+        first, self._size = self._size, self._size + features.shape[1]
+        self._rows[first : self._size] = features.T
+        mixed = self._rows[: self._size] @ features
+        self._gram[: self._size, first : self._size] = mixed
+        self._gram[first : self._size, : self._size] = mixed.T
+        self._moments[first : self._size] = features.T @ self._target
 
     def weights(self) -> Matrix:
-        size = len(self._gram)
-        ridge = _RIDGE * (len(self._target) + np.trace(self._gram) / size)
-        found: Matrix = np.linalg.solve(self._gram + np.eye(size) * ridge, self._moments)
+        gram = self._gram[: self._size, : self._size]
+        ridge = _RIDGE * (len(self._target) + np.trace(gram) / self._size)
+        found: Matrix = np.linalg.solve(
+            gram + np.eye(self._size) * ridge, self._moments[: self._size]
+        )
         return found
 
     def residual(self) -> Matrix:
-        found: Matrix = self._target - self._features @ self.weights().astype(np.float32)
+        fitted = self.weights().astype(np.float32) @ self._rows[: self._size]
+        found: Matrix = self._target - fitted
         return found
 
 
@@ -168,18 +183,20 @@ def _own_features(plane: Planes, heights: NDArray[np.int64]) -> Matrix:
     return np.stack([column.reshape(-1) for column in columns], axis=1).astype(np.float32)
 
 
-def _cells(plain: Neighbourhood, planes: Planes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return cell and roughness of each symbol, flat."""
+def _cells(
+    plain: Neighbourhood, planes: Planes, given: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return cell and roughness of each symbol behind the first `given` channels, flat."""
     cells = np.empty(planes.shape, np.int64)
     rough = np.empty(planes.shape, np.int64)
     heights = plain.heights(planes)
-    for c in range(plain.channels):
+    for c in range(given, plain.channels):
         sums = plain.row_sums(planes, c, heights[:, c])
         for weight, place in zip(plain.own[c].tolist(), OWN, strict=False):
             sums += weight * shifted(planes[:, c], *place)
         cells[:, c] = np.clip(sums >> plain.bits, 0, CELLS - 1)
         rough[:, c] = roughness(planes[:, c])
-    return cells.ravel(), rough.ravel()
+    return cells[:, given:].ravel(), rough[:, given:].ravel()
 
 
 def _fit_bounds(

@@ -136,17 +136,17 @@ class Neighbourhood:
                 "axis 1 must have as many"
             )
 
-    def which(self, symbols: NDArray[np.uint8]) -> Which:
-        """Return the table of each symbol of an array with all symbols known, flat."""
+    def which(self, symbols: NDArray[np.uint8], given: int = 0) -> Which:
+        """Return the table of each symbol behind the first `given` channels, flat."""
         planes = symbols.reshape(planes_shape(symbols.shape)).astype(np.int64)
         found = np.empty(planes.shape, np.uint8)
         heights = self.heights(planes)
-        for c in range(self.channels):
+        for c in range(given, self.channels):
             sums = self.row_sums(planes, c, heights[:, c])
             for weight, (row, column) in zip(self.own[c].tolist(), OWN, strict=False):
                 sums += weight * shifted(planes[:, c], row, column)
             found[:, c] = self.choose(sums, roughness(planes[:, c]))
-        return found.ravel()
+        return found[:, given:].ravel()
 
     def heights(self, planes: Planes) -> NDArray[np.int64]:
         """Return how far the channels in front of each lie above their means ``(N, C)``."""
@@ -163,11 +163,10 @@ class Neighbourhood:
         sums += (height * heights >> 8)[:, None, None]
         sums[:, :1] += first_row
         sums[:, :, :1] += first_column
-        for number, weights in zip(self.earlier[c].tolist(), self.other[c].tolist(), strict=True):
-            if number == _NONE:
-                continue
-            for weight, (row, column) in zip(weights, OTHER, strict=True):
-                sums += weight * shifted(planes[:, number], row, column)
+        known = self.earlier[c] != _NONE
+        earlier = planes[:, self.earlier[c][known]]
+        for weights, place in zip(self.other[c][known].T.astype(np.int64), OTHER, strict=True):
+            sums += shifted(np.tensordot(earlier, weights, (1, 0)), *place)
         return sums
 
     def choose(self, sums: NDArray[np.int64], rough: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -178,7 +177,7 @@ class Neighbourhood:
         return found
 
     def to_bytes(self) -> bytes:
-        """Return the canonical bytes: head, channels, bins, tables (docs/codecs.md)."""
+        """Return the canonical bytes: head, channels, bins, tables (docs/entropy-coding.md)."""
         earlier = self.earlier.shape[1]
         head = _HEAD.pack(_MAGIC, self.bits, len(self.rough), earlier, self.channels)
         bins = self.bounds.astype("<u2").tobytes() + self.rough.astype("<u2").tobytes()

@@ -72,9 +72,22 @@ class RansNeighbours(Codec):
 
     def _neighbourhood(self, header: Header, context: Context) -> Neighbourhood:
         check_dtype(header, self.id)
-        found = _load(self.config.table, find_table(self.config.table, context))
+        found = load_neighbourhood(self.config.table, context)
         found.check_shape(header.shape)
         return found
+
+
+def load_neighbourhood(name: str, context: Context) -> Neighbourhood:
+    """Return the neighbourhood that `context` has under the hash `name`.
+
+    Raises
+    ------
+    MissingTableError
+        There is none.
+    CorruptPayloadError
+        It has another hash, or is no neighbourhood.
+    """
+    return _load(name, find_table(name, context))
 
 
 @lru_cache(maxsize=64)
@@ -83,8 +96,20 @@ def _load(name: str, data: bytes) -> Neighbourhood:
     return Neighbourhood.from_bytes(data)
 
 
-def decode_symbols(data: Buffer, shape: tuple[int, ...], neighbourhood: Neighbourhood) -> Symbols:
+def decode_symbols(
+    data: Buffer,
+    shape: tuple[int, ...],
+    neighbourhood: Neighbourhood,
+    known: NDArray[np.uint8] | None = None,
+) -> Symbols:
     """Return the symbols of a stream whose tables `neighbourhood` chooses, flat.
+
+    Parameters
+    ----------
+    shape
+        That of all channels.
+    known
+        uint8 ``(N, G, ...)``, the first channels, which are not in the stream.
 
     Raises
     ------
@@ -94,12 +119,16 @@ def decode_symbols(data: Buffer, shape: tuple[int, ...], neighbourhood: Neighbou
     reader = SymbolReader(data, neighbourhood.tables)
     planes = np.zeros(planes_shape(shape), np.int64)
     size = planes[0, 0].size
+    given = 0 if known is None else known.shape[1]
+    if known is not None:
+        planes[:, :given] = known.reshape(planes[:, :given].shape)
     for sample in planes:
         above = 0
         for c, mean in enumerate(neighbourhood.mean.tolist()):
-            height = np.array([above // max(c * size, 1)])
-            sums = neighbourhood.row_sums(sample[None], c, height)[0]
-            sample[c] = _decode_plane(sums, neighbourhood, c, reader)
+            if c >= given:
+                height = np.array([above // max(c * size, 1)])
+                sums = neighbourhood.row_sums(sample[None], c, height)[0]
+                sample[c] = _decode_plane(sums, neighbourhood, c, reader)
             above += (int(sample[c].sum()) << 8) - mean * size
     reader.close()
     return planes.astype(np.uint8).ravel()

@@ -72,6 +72,10 @@ def decode(data: Buffer, count: int, which: Which | None, tables: Tables, lanes:
     if lanes >= _VECTOR_LANES:
         return decode_in_step([data], count, which, tables, lanes)[0]
     states = list(_read_states(data, lanes))
+    if lanes == 1 and which is None:
+        symbols = _decode_plain(states[0], memoryview(data)[STATE_BYTES:], count, tables)
+        if symbols is not None:
+            return np.frombuffer(symbols, np.uint8)
     words = memoryview(data)[STATE_BYTES * lanes :]
     values = _little_endian(words)
     coded: list[int] = []
@@ -217,6 +221,34 @@ def _encode_vector(symbols: Symbols, which: Which | None, tables: Tables, lanes:
     return states.astype("<u4").tobytes() + words.tobytes()
 
 
+def _decode_plain(x: int, data: memoryview, count: int, tables: Tables) -> bytes | None:
+    """Decode one lane of one table in the fewest steps; ``None`` if there are escapes or damage."""
+    coded: list[int] = []
+    push, rows, words = coded.append, _decode_rows(tables, 0), tuple(_little_endian(data))
+    shift, mask, lowest = tables.precision, (1 << tables.precision) - 1, LOWEST
+    # Not more words at once than stand for some 1,000 symbols: damage could ask for any number.
+    at_once = 1 + (64 * tables.rarest_other >> shift)
+    for first in range(0, len(words), at_once):
+        for word in words[first : first + at_once]:
+            while x >= lowest:
+                gap, start, symbol = rows[x & mask]
+                push(symbol)
+                x -= (x >> shift) * gap + start
+            x = x << 16 | word
+        if len(coded) > count:
+            return None
+    for _ in repeat(None, count - len(coded)):
+        gap, start, symbol = rows[x & mask]
+        push(symbol)
+        x -= (x >> shift) * gap + start
+    if x != lowest or len(data) % 2:
+        return None
+    try:
+        return bytes(coded)
+    except ValueError:  # an escape is no byte
+        return None
+
+
 def _decode_one(
     x: int,
     words: Iterator[int],
@@ -272,7 +304,7 @@ def _little_endian(data: memoryview) -> Iterator[int]:
     return iter(struct.unpack_from(f"<{count}H", data))
 
 
-def _place_escapes(coded: Sequence[int] | NDArray[np.uint16], tail: Buffer) -> Symbols:
+def _place_escapes(coded: list[int] | NDArray[np.uint16], tail: Buffer) -> Symbols:
     """Return the symbols with the bytes of `tail`, the last one first, where escapes stand."""
     values = np.asarray(coded, np.uint16)
     escapes = np.flatnonzero(values == ESCAPE)

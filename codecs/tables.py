@@ -107,7 +107,7 @@ class Tables:
             raise CorruptPayloadError(f"{size} bytes cannot hold {count} symbols of these tables")
 
     def to_bytes(self) -> bytes:
-        """Return the canonical bytes: head, then the frequencies (docs/codecs.md)."""
+        """Return the canonical bytes: head, then the frequencies (docs/entropy-coding.md)."""
         used = np.flatnonzero(self.frequencies[:, :ESCAPE].any(axis=0))
         first, last = (int(used[0]), int(used[-1])) if used.size else (0, 0)
         head = _HEAD.pack(self.precision, first, last, len(self.frequencies))

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +25,6 @@ from splitnet.machines.agent_io import (
     Deliver,
     Drain,
     DropFrame,
-    Encoded,
     Finished,
     FrameArrived,
     Garbled,
@@ -38,15 +37,16 @@ from splitnet.machines.agent_io import (
     Received,
     Release,
     Report,
-    RunStage,
+    RunStages,
     Send,
-    StageDone,
-    StageFailed,
+    StagesDone,
+    StagesFailed,
     Tick,
 )
 from splitnet.runtime.answers import score
 from splitnet.runtime.device import DeviceRuntime
 from splitnet.runtime.executor import Executor
+from splitnet.runtime.jobs import Ran, run_stages
 from splitnet.transport.dealer import Down, Up
 from splitnet.transport.reactor import Reactor
 from splitnet.wire import decode, encode
@@ -59,10 +59,8 @@ BYE_S = 0.1
 FIGURES_S = 0.25
 """The kernel is asked about the connection at most this often."""
 
-SHORT_STAGES = 8
-"""Short stages in a row before the sockets are looked at again."""
-
-StageOutcome: TypeAlias = "LocalResult | Encoded | None"
+SHORT_JOBS = 8
+"""Short jobs in a row before the sockets are looked at again."""
 
 
 class EdgeAgent:
@@ -95,7 +93,7 @@ class EdgeAgent:
         self._open_dealer = open_dealer
         self._emit = emit
         self._notice = notice
-        self._executor: Executor[StageOutcome] = Executor("splitnet-stages", reactor.wake)
+        self._executor: Executor[Ran] = Executor("splitnet-stages", reactor.wake)
         self._dealer: Connection | None = None
         self._frames: dict[int, Frame] = {}
         self._events: deque[AgentEvent] = deque()
@@ -155,17 +153,18 @@ class EdgeAgent:
             self._handle(Tick(late_s=now_s - max(wakeup_s, began_s)))
 
     def _take_results(self) -> None:
-        """Take what has ended; a short stage that follows has ended already, so look again."""
-        for _ in range(SHORT_STAGES):
+        """Take what has ended; a short job that follows has ended already, so look again."""
+        for _ in range(SHORT_JOBS):
             done = self._executor.take()
             if done is None:
                 return
-            if done.error is None:
-                self._handle(StageDone(done.job, done.duration_s, done.value))
+            ran = done.value or Ran((), error=done.error)
+            if ran.error is None:
+                self._handle(StagesDone(done.job, ran.durations_s, ran.outcome))
                 continue
-            if not isinstance(done.error, SplitnetError):
-                log.error("stage job=%d failed", done.job, exc_info=done.error)
-            self._handle(StageFailed(done.job, one_line(done.error)))
+            if not isinstance(ran.error, SplitnetError):
+                log.error("job=%d failed", done.job, exc_info=ran.error)
+            self._handle(StagesFailed(done.job, one_line(ran.error), ran.durations_s))
 
     def _take_messages(self) -> None:
         dealer = self._dealer
@@ -200,10 +199,11 @@ class EdgeAgent:
                 self._do(action)
 
     def _do(self, action: AgentAction) -> None:
-        if isinstance(action, RunStage):
-            if isinstance(action.stage, Prepare):
+        if isinstance(action, RunStages):
+            if isinstance(action.stages[0], Prepare):
                 self._runtime.start(action.request, self._frames[action.frame].load)
-            work = partial(self._runtime.run, action.request, action.stage)
+            run = partial(self._runtime.run, action.request)
+            work = partial(run_stages, run, action.stages)
             self._executor.submit(action.job, work, action.expected_s)
         elif isinstance(action, Send):
             self._send(action)

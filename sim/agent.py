@@ -22,9 +22,9 @@ from splitnet.machines.agent_io import (
     Received,
     Release,
     Report,
-    RunStage,
+    RunStages,
     Send,
-    StageDone,
+    StagesDone,
     Tick,
 )
 from splitnet.sim.connection import Connection
@@ -160,11 +160,11 @@ class SimulatedAgent:
     # --- what is to be done ---------------------------------------------------------------------
 
     def _do(self, action: AgentAction) -> None:
-        if isinstance(action, RunStage):
+        if isinstance(action, RunStages):
             row, _ = self._frames[action.frame]
-            duration_s, outcome = self._device.run(action.stage, row)
-            done = StageDone(action.job, duration_s, outcome)
-            ended_s = self._kernel.now_s + duration_s + self._device.step_s
+            durations_s, outcome = self._device.run(action.stages, row)
+            done = StagesDone(action.job, durations_s, outcome)
+            ended_s = self._kernel.now_s + sum(durations_s) + self._device.step_s
             self._kernel.at(ended_s, self._tell, done)
         elif isinstance(action, Send):
             if self._connection is not None:

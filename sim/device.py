@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 
-from splitnet.machines.agent_io import Deliver, Encoded, LocalResult, Stage
-from splitnet.machines.stage_times import stage_keys
+from splitnet.machines.agent_io import Deliver, Stage, StageOutcome
 from splitnet.sim.rows import Found, SampleRows
 from splitnet.sim.stage_clock import StageClock
 from splitnet.values import Profile
@@ -22,7 +22,7 @@ class SimulatedDevice:
     profile
         Of the device itself, as its warm-up would have measured it.
     step_s
-        What passes between a stage and the next one.
+        What passes between a job and the next one.
     seed
         Text that the random numbers are derived from.
     """
@@ -39,9 +39,10 @@ class SimulatedDevice:
         """Return the row of the sample table that the next frame stands for."""
         return int(len(self._rows) * self._random.random())
 
-    def run(self, stage: Stage, row: int) -> tuple[float, LocalResult | Encoded | None]:
-        """Return how long a stage takes this time, and its outcome."""
-        return self._clock.draw_s(stage_keys(stage)), self._rows.outcome(stage, row)
+    def run(self, stages: Sequence[Stage], row: int) -> tuple[tuple[float, ...], StageOutcome]:
+        """Return how long each stage takes this time, and what the last one finds."""
+        durations_s = tuple([self._clock.draw_s(stage.keys) for stage in stages])
+        return durations_s, self._rows.outcome(stages[-1], row)
 
     def answer(self, delivered: Deliver, row: int) -> Found | None:
         """Return how good an answer is, ``None`` for a request that ended in an error."""

@@ -37,6 +37,7 @@ _BUILT_IN: dict[Kind, dict[str, str]] = {
         "zstd": "splitnet.codecs.zstd:Zstd",
         "lz4": "splitnet.codecs.lossless:Lz4",
         "rans": "splitnet.codecs.static:Rans",
+        "previous": "splitnet.codecs.previous:Previous",
         "rans-neighbours": "splitnet.codecs.neighbours:RansNeighbours",
         "rans-adaptive": "splitnet.codecs.adaptive:RansAdaptive",
         "pipeline": "splitnet.codecs.pipeline:Pipeline",

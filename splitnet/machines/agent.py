@@ -13,6 +13,7 @@ from splitnet.bundle import Bundle
 from splitnet.errors import WireCode
 from splitnet.machines.agent_config import AgentConfig
 from splitnet.machines.agent_io import (
+    PREPARE,
     AgentAction,
     AgentEvent,
     CloudResult,
@@ -27,16 +28,14 @@ from splitnet.machines.agent_io import (
     LinkFigures,
     LinkUp,
     LocalResult,
-    Prepare,
     Received,
     Release,
     Report,
     RunExit,
-    RunSegments,
-    RunStage,
+    RunStages,
     Send,
-    StageDone,
-    StageFailed,
+    StagesDone,
+    StagesFailed,
     Tick,
 )
 from splitnet.machines.answering import is_late, make_answer, outcome
@@ -45,7 +44,7 @@ from splitnet.machines.link import Link
 from splitnet.machines.options import OptionBook
 from splitnet.machines.request import NOT_PREPARED, Request
 from splitnet.machines.scheduling import DeviceSchedule
-from splitnet.machines.stage_times import StageTimes, stage_keys
+from splitnet.machines.stage_times import StageTimes
 from splitnet.machines.uplink import Uplink
 from splitnet.policies.base import Policy
 from splitnet.values import (
@@ -90,6 +89,7 @@ class AgentMachine:
         self._draining = False
         self._finished = False
         self._out: list[AgentAction] = []
+        self._link_due_s = self._link.wakeup_s
         self._timer_late_s = 0.0
         self.counters: Counter[str] = Counter()
 
@@ -121,7 +121,7 @@ class AgentMachine:
         if self._finished:
             return None
         requests = self._requests.values()
-        wakeup_s = self._link.wakeup_s
+        wakeup_s = self._link_due_s
         for request in requests:
             if request.due_s < wakeup_s and (request.results or request.failure):
                 wakeup_s = request.due_s
@@ -149,10 +149,10 @@ class AgentMachine:
         self._timer_late_s = event.late_s if isinstance(event, Tick) else 0.0
         if isinstance(event, FrameArrived):
             self._on_frame(event)
-        elif isinstance(event, StageDone):
-            self._on_stage_done(event, now_s)
-        elif isinstance(event, StageFailed):
-            self._on_stage_failed(event, now_s)
+        elif isinstance(event, StagesDone):
+            self._on_stages_done(event, now_s)
+        elif isinstance(event, StagesFailed):
+            self._on_stages_failed(event, now_s)
         elif isinstance(event, Received):
             self._on_message(event, now_s)
         elif isinstance(event, LinkUp):
@@ -166,15 +166,20 @@ class AgentMachine:
             self._out += self._link.fail(f"not a message: {event.reason}", now_s, patient=True)
         elif isinstance(event, Drain):
             self._on_drain(now_s)
-        if now_s >= self._link.wakeup_s:
+        if now_s >= self._link_due_s:
             self._out += self._link.on_tick(now_s)
-        self._recall_unsent(now_s)
+        uplink = self._link.uplink
+        if uplink is None:
+            self._recall_unsent(now_s)
         self._hand_over_due(now_s)
-        self._send_ready(now_s)
-        self._use_device(now_s)
+        if uplink is not None:
+            self._send_ready(uplink, now_s)
+        if not self._schedule.busy:
+            self._use_device(now_s)
         if self._draining and self.idle:
             self._finished = True
             self._out += [*self._link.close("the agent is done"), Finished()]
+        self._link_due_s = self._link.wakeup_s
         return self._out
 
     def _on_frame(self, event: FrameArrived) -> None:
@@ -200,35 +205,31 @@ class AgentMachine:
     # --- device ---------------------------------------------------------------------------------
 
     def _end_job(
-        self, job: int, duration_s: float | None = None
-    ) -> tuple[RunStage, Request] | None:
+        self, job: int, durations_s: tuple[float, ...]
+    ) -> tuple[RunStages, Request] | None:
         """Free the device; return the job that ended and its request if it is still open."""
-        ended = self._schedule.end(job, duration_s)
+        ended = self._schedule.end(job, durations_s)
         if ended is None:
             return None
         request = self._requests.get(ended.request)
         if request is None:
             self._out.append(Release(ended.request))
             return None
+        for stage, duration_s in zip(ended.stages, durations_s, strict=False):
+            request.passed(stage, duration_s)
         return ended, request
 
-    def _on_stage_done(self, event: StageDone, now_s: float) -> None:
-        ended = self._end_job(event.job, event.duration_s)
+    def _on_stages_done(self, event: StagesDone, now_s: float) -> None:
+        ended = self._end_job(event.job, event.durations_s)
         if ended is None:
             return
-        stage, request = ended[0].stage, ended[1]
-        name = "+".join(stage_keys(stage))
-        request.stages_s[name] = request.stages_s.get(name, 0.0) + event.duration_s
-        if isinstance(stage, Prepare):
-            request.boundary = 0
-        elif isinstance(stage, RunSegments):
-            request.boundary = max(request.boundary, stage.stop)
-        elif isinstance(stage, Encode):
+        last, request = ended[0].stages[-1], ended[1]
+        if isinstance(last, Encode):
             assert isinstance(event.outcome, Encoded)
             request.encoded = event.outcome
-            request.encoded_for = (stage.path, stage.level)
-        if isinstance(event.outcome, LocalResult):
-            exit_id = stage.exit if isinstance(stage, RunExit) else None
+            request.encoded_for = (last.path, last.level)
+        elif isinstance(event.outcome, LocalResult):
+            exit_id = last.exit if isinstance(last, RunExit) else None
             self._on_local_result(request, exit_id, event.outcome, now_s)
 
     def _on_local_result(
@@ -241,15 +242,15 @@ class AgentMachine:
         elif not request.sent:
             self._choose(DecisionPoint.EXIT, request, now_s)
 
-    def _on_stage_failed(self, event: StageFailed, now_s: float) -> None:
-        ended = self._end_job(event.job)
+    def _on_stages_failed(self, event: StagesFailed, now_s: float) -> None:
+        ended = self._end_job(event.job, event.durations_s)
         self.counters["failed_stages"] += 1
         if ended is None:
             return
-        request = ended[1]
+        failed, request = ended[0].stages[len(event.durations_s)], ended[1]
         if request.sent:
             request.failure = event.message  # the cloud may still answer
-        elif isinstance(ended[0].stage, Encode):
+        elif isinstance(failed, Encode):
             self._refuse_path(request, now_s)
         elif request.results:
             self._answer_locally(request, f"a later stage failed: {event.message}", now_s)
@@ -257,21 +258,22 @@ class AgentMachine:
             self._deliver(request, None, "a stage failed", now_s, error=event.message)
 
     def _use_device(self, now_s: float) -> None:
-        """Start a stage if the device is free: begun requests first, then a new frame."""
-        if self._schedule.busy:
-            return
+        """Start a job on the device, which is free: begun requests first, then a new frame."""
         requests = self._requests.values()
         blocked = False
         for request in requests:
-            stage = self._schedule.next_stage(request)
-            if stage is not None:
-                if self._schedule.fits(stage, request, requests, now_s):
-                    self._out.append(self._schedule.start(request, stage))
+            stages = self._schedule.next_stages(request)
+            if stages:
+                stages = self._schedule.fitting(stages, request, requests, now_s)
+                if stages:
+                    self._out.append(self._schedule.start(request, stages))
                     return
                 blocked = True
         admitted = self._admit(now_s)
         if admitted is not None:
-            self._out.append(self._schedule.start(admitted, Prepare()))
+            stages = self._schedule.next_stages(admitted)
+            stages = self._schedule.fitting(stages, admitted, requests, now_s)
+            self._out.append(self._schedule.start(admitted, stages))
             return
         blocked = blocked or (bool(self._frames) and not self._full)
         rescue = self._schedule.rescue(requests, now_s, at_once=blocked)
@@ -299,7 +301,7 @@ class AgentMachine:
                 due_s=due_s,
                 deadline_s=None if deadline_s is None else frame.arrived_s + deadline_s,
             )
-            if not self._schedule.fits(Prepare(), request, self._requests.values(), now_s):
+            if not self._schedule.fitting((PREPARE,), request, self._requests.values(), now_s):
                 return None
             self._frames.popleft()
             self._last_request = request.id
@@ -320,11 +322,8 @@ class AgentMachine:
 
     # --- cloud ----------------------------------------------------------------------------------
 
-    def _send_ready(self, now_s: float) -> None:
+    def _send_ready(self, uplink: Uplink, now_s: float) -> None:
         """Send what is encoded, in order of admission, as far as credit and window go."""
-        uplink = self._link.uplink
-        if uplink is None:
-            return
         for request in self._requests.values():
             if request.retry_s is not None and now_s >= request.retry_s:
                 request.retry_s = None
@@ -340,6 +339,8 @@ class AgentMachine:
                 break
             else:
                 self._queue(request, uplink, now_s)
+        if not uplink.waiting:
+            return
         for message in self._decider.pump(uplink, now_s):
             self._requests[message.request].header_bytes += size(message) - len(message.payload)
             self._out.append(Send(message))
@@ -448,9 +449,7 @@ class AgentMachine:
         return uplink.cancel(request.id) if request.sent and uplink is not None else []
 
     def _recall_unsent(self, now_s: float) -> None:
-        """Without a session nothing is under way: live requests are decided anew."""
-        if self._link.ready:
-            return
+        """Nothing is under way, as there is no session: live requests are decided anew."""
         for request in list(self._requests.values()):
             request.sent = False
             offloading = request.decision.option.kind is OptionKind.OFFLOAD

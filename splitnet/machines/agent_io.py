@@ -6,12 +6,18 @@ stage to run on them. A payload is anything with a length that can be sliced.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 from splitnet.records import record
-from splitnet.values import Provenance
+from splitnet.values import (
+    PREPARE_STAGE,
+    Provenance,
+    encode_stage,
+    exit_stage,
+    segment_stage,
+)
 from splitnet.wire import Message, Payload
 
 # --- stages -------------------------------------------------------------------------------------
@@ -20,6 +26,8 @@ from splitnet.wire import Message, Payload
 @dataclass(frozen=True, slots=True)
 class Prepare:
     """Preprocess the sample into the tensors of boundary 0."""
+
+    keys: ClassVar[tuple[str, ...]] = (PREPARE_STAGE,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +39,11 @@ class RunSegments:
 
     first: int
     stop: int
+    keys: tuple[str, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        keys = tuple(segment_stage(index) for index in range(self.first, self.stop))
+        object.__setattr__(self, "keys", keys)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +51,10 @@ class RunExit:
     """Run the exit graph `exit` on the tensors of its boundary; the outcome is a `LocalResult`."""
 
     exit: str
+    keys: tuple[str, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "keys", (exit_stage(self.exit),))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +63,18 @@ class Encode:
 
     path: str
     level: int
+    keys: tuple[str, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "keys", (encode_stage(self.path, self.level),))
 
 
 Stage: TypeAlias = Prepare | RunSegments | RunExit | Encode
+"""What the device does in one go; `keys` are the profile keys that it consists of."""
 
 PREPARE = Prepare()
 run_segments, run_exit, encode = cache(RunSegments), cache(RunExit), cache(Encode)
-"""Equal stages made by these are one object, which a dict finds without comparing fields."""
+"""Make a stage, or return the one of before: few different ones are needed again and again."""
 
 
 @record(frozen=True, slots=True)
@@ -71,6 +93,9 @@ class Encoded:
     dims: tuple[int, ...] = ()
 
 
+StageOutcome: TypeAlias = LocalResult | Encoded | None
+"""What a stage finds out, if it finds out anything that the machine must know."""
+
 # --- events -------------------------------------------------------------------------------------
 
 
@@ -83,20 +108,21 @@ class FrameArrived:
 
 
 @record(frozen=True, slots=True)
-class StageDone:
-    """The stage of `job` ended well after `duration_s`."""
+class StagesDone:
+    """All stages of `job` ended well, each after its duration; `outcome` is that of the last."""
 
     job: int
-    duration_s: float
-    outcome: LocalResult | Encoded | None = None
+    durations_s: tuple[float, ...]
+    outcome: StageOutcome = None
 
 
 @record(frozen=True, slots=True)
-class StageFailed:
-    """The stage of `job` raised; `message` is one line."""
+class StagesFailed:
+    """A stage of `job` raised behind those that took `durations_s`; `message` is one line."""
 
     job: int
     message: str
+    durations_s: tuple[float, ...] = ()
 
 
 @record(frozen=True, slots=True)
@@ -162,8 +188,8 @@ class Drain:
 
 AgentEvent: TypeAlias = (
     FrameArrived
-    | StageDone
-    | StageFailed
+    | StagesDone
+    | StagesFailed
     | LinkUp
     | LinkDown
     | LinkFigures
@@ -194,16 +220,17 @@ class Send:
 
 
 @record(frozen=True, slots=True)
-class RunStage:
-    """Run a stage of a request on the device's executor, which is free.
+class RunStages:
+    """Run stages of a request on the device's executor, which is free, one after the other.
 
-    The frame is the one that the request was made of; the stage usually takes `expected_s`.
+    Only the last one may have an outcome. The frame is the one that the request was made of; all
+    together usually take `expected_s`.
     """
 
     job: int
     request: int
     frame: int
-    stage: Stage
+    stages: tuple[Stage, ...]
     expected_s: float = 0.0
 
 
@@ -272,5 +299,5 @@ class Finished:
 
 
 AgentAction: TypeAlias = (
-    OpenLink | CloseLink | Send | RunStage | Deliver | Release | DropFrame | Report | Finished
+    OpenLink | CloseLink | Send | RunStages | Deliver | Release | DropFrame | Report | Finished
 )

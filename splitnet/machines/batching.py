@@ -25,7 +25,12 @@ SERVICE_GAIN = 1 / 8
 class Work:
     """A complete request in the worker's queue.
 
-    `expires_s` is infinite for a request without a budget.
+    Attributes
+    ----------
+    expires_s
+        Infinite for a request without a budget.
+    heard_bytes
+        What had arrived of its session with the last byte of this request.
     """
 
     session: int
@@ -35,6 +40,7 @@ class Work:
     arrived_s: float
     expires_s: float
     stamp: int
+    heard_bytes: int
     no_reply: bool = False
 
 
@@ -53,13 +59,39 @@ class Batcher:
         """Queue a complete request."""
         self._queue.append(work)
 
-    def take(self) -> tuple[Work, ...]:
-        """Return the next batch, empty if nothing is queued."""
+    @property
+    def due_s(self) -> float:
+        """When the first queued request becomes hopeless, infinite if none does."""
+        if not self._queue:
+            return inf
+        return min([work.expires_s for work in self._queue]) - self.service_s
+
+    def drop_hopeless(self, start_s: float, idle: bool) -> list[Work]:
+        """Take out and return what would end behind its expiry if it began at `start_s`.
+
+        An `idle` worker that has nothing better to do tries whatever has not expired: budget and
+        service time are estimates, and a refusal would teach nobody that they are wrong.
+        """
+        if start_s < self.due_s:
+            return []
+        time_s = self.service_s
+        if idle and all(work.expires_s - time_s <= start_s for work in self._queue):
+            time_s = 0.0
+        return self.remove(lambda work: work.expires_s - time_s <= start_s)
+
+    def take(self, now_s: float) -> tuple[Work, ...]:
+        """Return the next batch, empty if nothing is queued.
+
+        It is no larger than what the earliest expiry allows.
+        """
         if not self._queue:
             return ()
         self._queue.sort(key=lambda work: (work.expires_s, work.arrived_s))
-        group = self._queue[0].group
-        batch = [work for work in self._queue if work.group == group][: self._max_batch]
+        first = self._queue[0]
+        items = self._max_batch
+        if self.service_s and first.expires_s < inf:
+            items = min(items, max(1, int((first.expires_s - now_s) / self.service_s)))
+        batch = [work for work in self._queue if work.group == first.group][:items]
         self.remove(batch.__contains__)
         return tuple(batch)
 
@@ -69,10 +101,6 @@ class Batcher:
         if removed:
             self._queue = [work for work in self._queue if not unwanted(work)]
         return removed
-
-    def next_expiry_s(self) -> float:
-        """Return when the first queued request expires, infinite if none does."""
-        return min((work.expires_s for work in self._queue), default=inf)
 
     def learn(self, batch_s: float, items: int) -> None:
         """Take the time of a batch."""

@@ -84,7 +84,7 @@ class Decider:
     def pump(self, uplink: Uplink, now_s: float) -> list[Infer | Chunk]:
         """Return the chunks that may leave now, given what is known of the link."""
         estimate = self._link.estimate
-        return uplink.pump(estimate.rtt_s or 0.0, estimate.goodput_bps, now_s)
+        return uplink.pump(estimate.base_rtt_s, estimate.goodput_bps, now_s)
 
     def on_pong(self, pong: Pong, now_s: float) -> None:
         """Learn the worker's queue from a pong."""

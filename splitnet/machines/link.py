@@ -124,7 +124,8 @@ class Link:
         """When `on_tick` has something to do."""
         if self._prober is None:
             return self._due_s
-        return min(self._prober.due_s, self._heard_s + self._silence_s)
+        due_s, silent_s = self._prober.due_s, self._heard_s + self._silence_s
+        return due_s if due_s < silent_s else silent_s
 
     def on_tick(self, now_s: float) -> list[AgentAction]:
         """Open, ping or give up, whatever is due."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass, replace
+from math import inf
 from typing import NamedTuple, TypeAlias
 
 from splitnet.bundle import Bundle, ExitHead
@@ -55,6 +56,14 @@ class Ways(NamedTuple):
 
     offload: tuple[Option, ...]
     local: tuple[LocalWay, ...]
+
+    def local_within(self, time_s: float, at_least_one: bool) -> list[Option]:
+        """Return the options on the device that take no longer than `time_s`."""
+        options: list[Option] = []
+        for p95_s, way in self.local:
+            if p95_s <= time_s or (at_least_one and not options):
+                options += way
+        return options
 
 
 class OptionBook:
@@ -128,12 +137,8 @@ class OptionBook:
             answer = self._answer(request, known, bool(options))
             if answer is not None:
                 options.insert(0, answer)
-        offered = bool(known)
-        for p95_s, local in ways.local:
-            if not offered or remaining_s is None or p95_s <= remaining_s:
-                options += local
-                offered = True
-        return options
+        time_s = inf if remaining_s is None else remaining_s
+        return options + ways.local_within(time_s, at_least_one=not known)
 
     def fallback(self, boundary: int, live: bool) -> Way:
         """Return the way from `boundary` to the local answer that a request is promised.

@@ -38,8 +38,8 @@ STILL_GROWING, PATIENT_ROUNDS = 1.25, 3
 """The start is over after 3 rounds in which the rate grew by less than a quarter (BBR)."""
 
 RATE_S = 0.4
-"""The rate is the highest sample of so long, in which TCP pauses and bursts, too (BBR drains its own
-queue for 0.2 s now and then); on a link that got slower, the window must not stay wide for longer."""
+"""The rate is the highest sample of so long. TCP pauses and bursts within it (BBR drains its own
+queue for 0.2 s now and then); on a link that got slower the window must not stay wide longer."""
 
 
 @dataclass(frozen=True, slots=True)

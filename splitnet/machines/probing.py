@@ -77,7 +77,8 @@ class Prober:
     @property
     def due_s(self) -> float:
         """When to ask `ping` again."""
-        return min(self._heartbeat_due_s, self._measure_due_s)
+        heartbeat_s, measure_s = self._heartbeat_due_s, self._measure_due_s
+        return measure_s if measure_s < heartbeat_s else heartbeat_s
 
     def use(self, now_s: float) -> None:
         """Note that a request came whose way depends on the link."""

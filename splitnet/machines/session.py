@@ -20,6 +20,9 @@ ACK_BYTES, ACK_S = 8192, 0.02
 """Bytes received are acknowledged in such steps, or after so long (docs/wire.md, ProgressAck)."""
 
 
+_MORE_CHUNKS = int(InferFlag.MORE_CHUNKS)
+
+
 @dataclass(slots=True)
 class Assembly:
     """A request whose chunks are still arriving."""
@@ -82,6 +85,14 @@ class Session:
         self.ack_due_s = inf
         self.acked_bytes = self.heard_bytes
         return ProgressAck(self.heard_bytes)
+
+    def told(self, heard_bytes: int) -> bool:
+        """Note that the agent knows of so many bytes; return whether it knows of all."""
+        self.acked_bytes = max(self.acked_bytes, heard_bytes)
+        if self.acked_bytes < self.heard_bytes:
+            return False
+        self.ack_due_s = inf
+        return True
 
     def begin(self, infer: Infer, known: bool) -> bool:
         """Take chunk 0 of a request, not `known` so far; return whether the credit covers it."""
@@ -161,4 +172,4 @@ def intact(message: Infer | Chunk) -> bool:
 
 def is_complete(infer: Infer) -> bool:
     """Return whether chunk 0 is the whole payload."""
-    return not infer.flags & InferFlag.MORE_CHUNKS
+    return not infer.flags & _MORE_CHUNKS

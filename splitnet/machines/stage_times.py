@@ -3,17 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from functools import cache
 
-from splitnet.machines.agent_io import Encode, Prepare, RunExit, RunSegments, Stage
-from splitnet.values import (
-    PREPARE_STAGE,
-    Profile,
-    StageTime,
-    encode_stage,
-    exit_stage,
-    segment_stage,
-)
+from splitnet.machines.agent_io import Stage
+from splitnet.values import Profile, StageTime
 
 WINDOW = 32
 """Durations kept for each stage; enough for a 95th percentile that follows a throttling device."""
@@ -35,7 +27,7 @@ class StageTimes:
         self._times = dict(profile.stages)
         self._window: dict[str, deque[float]] = {}
         self._count: dict[str, int] = {}
-        self._sums: dict[Stage, StageTime] = {}
+        self._sums: dict[tuple[str, ...], StageTime] = {}
         self.version = 0
 
     def get(self, stage: str) -> StageTime:
@@ -44,7 +36,7 @@ class StageTimes:
 
     def observe(self, stage: Stage, duration_s: float) -> None:
         """Take the duration of a stage; one that runs several segments is shared out among them."""
-        keys = stage_keys(stage)
+        keys = stage.keys
         if len(keys) == 1:
             self._observe(keys[0], duration_s)
             return
@@ -79,11 +71,11 @@ class StageTimes:
 
     def of(self, stage: Stage) -> StageTime:
         """Return the times of a stage: its parts together, added up until one of them changes."""
-        time = self._sums.get(stage)
+        time = self._sums.get(stage.keys)
         if time is None:
-            parts = [self.get(key) for key in stage_keys(stage)]
+            parts = [self.get(key) for key in stage.keys]
             time = StageTime(sum(part.p50_s for part in parts), sum(part.p95_s for part in parts))
-            self._sums[stage] = time
+            self._sums[stage.keys] = time
         return time
 
 
@@ -95,16 +87,3 @@ def _alike(one: StageTime, other: StageTime) -> bool:
         abs(one.p50_s - other.p50_s) <= SAME * other.p50_s
         and abs(one.p95_s - other.p95_s) <= SAME * other.p95_s
     )
-
-
-@cache
-def stage_keys(stage: Stage) -> tuple[str, ...]:
-    """Return the profile keys that a stage consists of."""
-    if isinstance(stage, RunSegments):
-        return tuple(segment_stage(index) for index in range(stage.first, stage.stop))
-    if isinstance(stage, RunExit):
-        return (exit_stage(stage.exit),)
-    if isinstance(stage, Encode):
-        return (encode_stage(stage.path, stage.level),)
-    assert isinstance(stage, Prepare)
-    return (PREPARE_STAGE,)

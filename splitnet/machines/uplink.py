@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 from splitnet.machines.pacing import FIRST_CHUNK_BYTES, Pacer
 from splitnet.values import RequestClass
@@ -37,9 +39,10 @@ def elapsed_s(now_s: float, echoed: int) -> float:
 
 @dataclass(slots=True)
 class _Outgoing:
-    """A payload of which `offset` bytes have left, in `chunks` chunks; `infer` is its head."""
+    """A payload of which `offset` bytes have left, in `chunks` chunks; `infer` makes its head."""
 
-    infer: Infer
+    request: int
+    infer: Callable[..., Infer]
     payload: Payload
     offset: int = 0
     chunks: int = 0
@@ -66,6 +69,11 @@ class Uplink:
     def serves(self, path: int) -> bool:
         """Whether the worker accepts path number `path` of the hello."""
         return self._handles[path] is not None
+
+    @property
+    def waiting(self) -> bool:
+        """Whether something that was queued has not left yet."""
+        return bool(self._outbox)
 
     def takes(self, nbytes: int) -> bool:
         """Whether the worker takes requests of this size at all."""
@@ -110,7 +118,8 @@ class Uplink:
         assert handle is not None
         self._used_requests += 1
         self._used_bytes += len(payload)
-        infer = Infer(
+        infer = partial(
+            Infer,
             session=self.session,
             request=request,
             contract=handle[0],
@@ -119,22 +128,16 @@ class Uplink:
             stop=stop,
             request_class=request_class,
             budget_us=budget_us,
-            stamp=0,  # this one, the flags and the checksum are set when chunk 0 leaves
             stream=0,
             state=0,
             refinements=1,
             dims=dims,
-            flags=0,
-            checksum=0,
-            payload=payload[:0],
         )
-        self._outbox.append(_Outgoing(infer, payload))
+        self._outbox.append(_Outgoing(request, infer, payload))
 
     def pump(self, rtt_s: float, goodput_bps: float | None, now_s: float) -> list[Infer | Chunk]:
         """Return the chunks that may leave now."""
         messages: list[Infer | Chunk] = []
-        if not self._outbox:
-            return messages
         window_bytes = self.pacer.window_bytes(rtt_s)
         limit = self.pacer.chunk_bytes(goodput_bps, self.max_chunk_bytes)
         while self._outbox and self.pacer.unacked_bytes < window_bytes:
@@ -153,9 +156,8 @@ class Uplink:
         if last:
             self._outbox.popleft()
         if index > 0:
-            return Chunk(outgoing.infer.request, 0, index, last, checksum(part), part)
-        return replace(
-            outgoing.infer,
+            return Chunk(outgoing.request, 0, index, last, checksum(part), part)
+        return outgoing.infer(
             stamp=stamp(now_s),
             flags=0 if last else int(InferFlag.MORE_CHUNKS),
             checksum=checksum(part),
@@ -170,7 +172,7 @@ class Uplink:
         """Take back what has not left of `request`, and tell the worker if anything has."""
         self._ends_bytes.pop(request, None)
         for outgoing in self._outbox:
-            if outgoing.infer.request == request:
+            if outgoing.request == request:
                 self._outbox.remove(outgoing)
                 self._used_bytes -= len(outgoing.payload) - outgoing.offset
                 if outgoing.chunks == 0:

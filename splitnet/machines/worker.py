@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import inf
+from typing import NamedTuple
 
 from splitnet.bundle import Contract
 from splitnet.errors import WireCode
 from splitnet.machines.batching import Batcher, Work
 from splitnet.machines.session import Assembly, Session, intact, is_complete
+from splitnet.machines.sessions import Refusal, Sessions
+from splitnet.machines.worker_config import WorkerConfig
 from splitnet.machines.worker_io import (
     BatchDone,
     BatchItem,
@@ -28,8 +30,6 @@ from splitnet.machines.worker_io import (
 )
 from splitnet.values import Load
 from splitnet.wire import (
-    MISSED_HEARTBEATS,
-    PROTOCOL_VERSION,
     Bye,
     Cancel,
     CancelAck,
@@ -43,41 +43,31 @@ from splitnet.wire import (
     Pong,
     Probe,
     Reply,
-    Welcome,
     checksum,
     size,
 )
 
-
-@dataclass(frozen=True, slots=True)
-class WorkerConfig:
-    """Bounds of the worker.
-
-    Attributes
-    ----------
-    window_requests, window_bytes
-        Credit of one session: what it may have in the worker at once.
-    retry_after_ms
-        What a refused agent is told to wait while the worker drains or is overdrawn.
-    """
-
-    max_batch: int = 8
-    max_request_bytes: int = 4 << 20
-    max_chunk_bytes: int = 256 << 10
-    max_sessions: int = 1024
-    window_requests: int = 64
-    window_bytes: int = 8 << 20
-    heartbeat_s: float = 1.0
-    retry_after_ms: int = 200
-
+__all__ = ["WorkerConfig", "WorkerMachine"]
 
 MAX_MICROSECONDS = (1 << 32) - 1
 """Durations on the wire end here; longer ones are clamped (docs/wire.md)."""
 
 
+_NO_REPLY = int(InferFlag.NO_REPLY)
+
+
 def microseconds(duration_s: float) -> int:
     """Return a duration as the wire carries it."""
     return min(max(0, round(1e6 * duration_s)), MAX_MICROSECONDS)
+
+
+class Running(NamedTuple):
+    """The batch under way, when it began and when it should end."""
+
+    number: int
+    batch: tuple[Work, ...]
+    started_s: float
+    ends_s: float
 
 
 class WorkerMachine:
@@ -86,17 +76,9 @@ class WorkerMachine:
     def __init__(self, contracts: Mapping[int, Contract], config: WorkerConfig, epoch: int) -> None:
         self._contracts = contracts
         self._config = config
-        self._epoch = epoch
-        self._paths = {
-            contract.path_hash(path.id): (handle, number)
-            for handle, contract in contracts.items()
-            for number, path in enumerate(contract.paths)
-        }
-        self._sessions: dict[int, Session] = {}
-        self._of_peer: dict[bytes, int] = {}
+        self._sessions = Sessions(contracts, config, epoch)
         self._batcher = Batcher(config.max_batch)
-        self._running: tuple[int, tuple[Work, ...], float] | None = None
-        self._last_session = 0
+        self._running: Running | None = None
         self._last_batch = 0
         self._busy = 0.0
         self._idle_since_s = 0.0
@@ -110,9 +92,7 @@ class WorkerMachine:
     @property
     def wakeup_s(self) -> float | None:
         """When to send the next `WorkerTick`, ``None`` if there is nothing to wait for."""
-        silence_s = min(map(self._silent_at_s, self._sessions.values()), default=inf)
-        ack_s = min((session.ack_due_s for session in self._sessions.values()), default=inf)
-        wakeup_s = min(silence_s, ack_s, self._batcher.next_expiry_s())
+        wakeup_s = min(self._sessions.due_s, self._batcher.due_s)
         return None if wakeup_s == inf else wakeup_s
 
     @property
@@ -123,7 +103,7 @@ class WorkerMachine:
     @property
     def load(self) -> Load:
         """What replies and pongs say of this worker."""
-        running = len(self._running[1]) if self._running else 0
+        running = len(self._running.batch) if self._running else 0
         return Load(
             queued=len(self._batcher),
             wait_us=microseconds(self._batcher.wait_s(running)),
@@ -146,26 +126,28 @@ class WorkerMachine:
             self.counters["garbled"] += 1
             self._fail(event.peer, 0, event.code, event.reason)
         elif isinstance(event, PeerGone):
-            self._forget(self._of_peer.get(event.peer), "unreachable")
+            self._forget(self._sessions.of_peer(event.peer), "unreachable")
         elif isinstance(event, WorkerDrain):
             self._draining = True
-        self._forget_silent(now_s)
-        self._drop_expired(now_s)
-        self._run_next(now_s)
-        self._acknowledge(now_s)
-        self._finish_drain()
+        if now_s >= self._sessions.due_s:
+            self._tend_sessions(now_s)
+        if len(self._batcher):
+            self._drop_hopeless(now_s)
+            self._run_next(now_s)
+        if self._draining:
+            self._finish_drain()
         return self._out
 
     def _on_message(self, peer: bytes, message: Message, now_s: float) -> None:
         if isinstance(message, Hello):
             self._greet(peer, message, now_s)
             return
-        session = self._sessions.get(self._of_peer.get(peer, 0))
+        session = self._sessions.of_peer(peer)
         if session is None:
             request = message.request if isinstance(message, Infer | Chunk | Cancel) else 0
             self._fail(peer, request, WireCode.NO_SESSION, "say hello first")
             return
-        session.hear(size(message), now_s)
+        self._sessions.hear(session, size(message), now_s)
         if isinstance(message, Infer):
             self._on_infer(session, message, now_s)
         elif isinstance(message, Chunk):
@@ -175,7 +157,7 @@ class WorkerMachine:
         elif isinstance(message, Ping | Probe):
             self._send(session, Pong(message.number, message.stamp, self.load))
         elif isinstance(message, Bye):
-            self._forget(session.id, "bye")
+            self._forget(session, "bye")
         else:
             kind = type(message).__name__.lower()
             self._fail(peer, 0, WireCode.UNSUPPORTED, f"a worker does not answer {kind}")
@@ -184,87 +166,42 @@ class WorkerMachine:
     # --- sessions -------------------------------------------------------------------------------
 
     def _greet(self, peer: bytes, hello: Hello, now_s: float) -> None:
-        if PROTOCOL_VERSION not in hello.versions:
-            spoken = ", ".join(map(str, hello.versions))
-            detail = f"this worker speaks version {PROTOCOL_VERSION}, the agent {spoken}"
-            self._fail(peer, 0, WireCode.VERSION, detail)
+        refusal = self._sessions.refusal(hello)
+        if refusal is not None:
+            self._fail(peer, 0, *refusal)
             return
-        handles = tuple(self._paths.get(digest) for digest in hello.paths)
-        if not any(handles):
-            served = ", ".join(contract.name for contract in self._contracts.values())
-            detail = f"no path in common: this worker serves {served}; use one bundle on both sides"
-            self._fail(peer, 0, WireCode.INCOMPATIBLE, detail)
-            return
-        self._forget(self._of_peer.get(peer), "greeted again")
+        self._forget(self._sessions.of_peer(peer), "greeted again")
         if self._draining or len(self._sessions) >= self._config.max_sessions:
             code = WireCode.DRAINING if self._draining else WireCode.OVERLOAD
             self._fail(peer, 0, code, "no new sessions now")
             return
-        config = self._config
-        self._last_session += 1
-        session = Session(
-            id=self._last_session,
-            peer=peer,
-            device=hello.device,
-            max_reply_bytes=hello.max_reply_bytes,
-            heard_s=now_s,
-            granted_requests=config.window_requests,
-            granted_bytes=config.window_bytes,
-        )
-        session.hear(size(hello), now_s)
-        self._sessions[session.id] = session
-        self._of_peer[peer] = session.id
+        session, welcome = self._sessions.open(peer, hello, now_s)
         self.counters["sessions"] += 1
         detail = f"session={session.id} device={session.device!r}"
         self._out.append(WorkerReport("session-open", detail))
-        self._send(
-            session,
-            Welcome(
-                session=session.id,
-                epoch=self._epoch,
-                handles=handles,
-                missing_tables=(),
-                max_request_bytes=config.max_request_bytes,
-                max_chunk_bytes=config.max_chunk_bytes,
-                credit_requests=session.granted_requests,
-                credit_bytes=session.granted_bytes,
-                heartbeat_ms=round(1000 * config.heartbeat_s),
-            ),
-        )
+        self._send(session, welcome)
 
-    def _forget(self, session_id: int | None, reason: str) -> None:
+    def _forget(self, session: Session | None, reason: str) -> None:
         """End a session: nothing of it may occupy the worker any longer."""
-        session = self._sessions.pop(session_id or 0, None)
         if session is None:
             return
-        del self._of_peer[session.peer]
+        self._sessions.close(session)
         purged = self._batcher.remove(lambda work: work.session == session.id)
         self.counters["purged"] += len(purged) + len(session.assembling)
         detail = f"session={session.id} device={session.device!r} reason={reason!r}"
         self._out.append(WorkerReport("session-closed", f"{detail} purged={len(purged)}"))
 
-    def _forget_silent(self, now_s: float) -> None:
-        for session in [s for s in self._sessions.values() if now_s >= self._silent_at_s(s)]:
-            self._forget(session.id, "silent")
-
-    def _silent_at_s(self, session: Session) -> float:
-        return session.heard_s + MISSED_HEARTBEATS * self._config.heartbeat_s
+    def _tend_sessions(self, now_s: float) -> None:
+        """Forget who is silent, and tell the others how far their bytes have come."""
+        for session in self._sessions.silent(now_s):
+            self._forget(session, "silent")
+        for session, ack in self._sessions.acknowledge(now_s):
+            self._send(session, ack)
 
     def _renew_credit(self, session: Session) -> None:
-        if session.id in self._sessions:
-            config = self._config
-            credit = session.renew(
-                config.window_requests, config.window_bytes, config.max_request_bytes
-            )
-            if credit is not None:
-                self._send(session, credit)
-
-    def _acknowledge(self, now_s: float) -> None:
-        """Tell agents how far their bytes have come."""
-        for session in self._sessions.values():
-            ack = session.acknowledge(now_s)
-            if ack is not None:
-                self._send(session, ack)
+        credit = self._sessions.renew(session)
+        if credit is not None:
+            self._send(session, credit)
 
     # --- requests -------------------------------------------------------------------------------
 
@@ -279,9 +216,7 @@ class WorkerMachine:
             session.abandon(infer.request)
         self._fail(session.peer, infer.request, *refusal)
 
-    def _refusal(
-        self, session: Session, infer: Infer, known: bool, within: bool
-    ) -> tuple[WireCode, str] | None:
+    def _refusal(self, session: Session, infer: Infer, known: bool, within: bool) -> Refusal | None:
         """Return why a request is not accepted, ``None`` if it is."""
         contract = self._contracts.get(infer.contract)
         if infer.session != session.id:
@@ -314,7 +249,7 @@ class WorkerMachine:
         if assembly is None:
             self.counters["stray_chunks"] += 1
             return
-        problem: tuple[WireCode, str] | None = None
+        problem: Refusal | None = None
         if session.overdrawn():
             problem = WireCode.OVERLOAD, "more than the credit granted"
         elif assembly.nbytes > self._config.max_request_bytes:
@@ -351,7 +286,8 @@ class WorkerMachine:
                 arrived_s=now_s,
                 expires_s=now_s + infer.budget_us / 1e6 if infer.budget_us else inf,
                 stamp=infer.stamp,
-                no_reply=bool(infer.flags & InferFlag.NO_REPLY),
+                heard_bytes=session.heard_bytes,
+                no_reply=bool(infer.flags & _NO_REPLY),
             )
         )
 
@@ -367,13 +303,16 @@ class WorkerMachine:
         self.counters["cancelled"] += found
         self._send(session, CancelAck(cancel.request, found))
 
-    def _drop_expired(self, now_s: float) -> None:
-        """Drop work whose budget is used up before it costs a batch anything."""
-        for work in self._batcher.remove(lambda work: work.expires_s <= now_s):
+    def _drop_hopeless(self, now_s: float) -> None:
+        """Drop work that cannot end within its budget before it costs a batch anything."""
+        running = self._running
+        free_s = now_s if running is None else max(now_s, running.ends_s)
+        for work in self._batcher.drop_hopeless(free_s, idle=running is None):
             self.counters["expired"] += 1
-            session = self._sessions[work.session]
+            session = self._sessions.get(work.session)
+            assert session is not None, "the work of a closed session is purged"
             session.finish(work.request)
-            self._fail(session.peer, work.request, WireCode.EXPIRED, "budget used up in the queue")
+            self._fail(session.peer, work.request, WireCode.EXPIRED, "no time left in its budget")
             self._renew_credit(session)
 
     # --- batches --------------------------------------------------------------------------------
@@ -381,22 +320,23 @@ class WorkerMachine:
     def _run_next(self, now_s: float) -> None:
         if self._running is not None:
             return
-        batch = self._batcher.take()
+        batch = self._batcher.take(now_s)
         if not batch:
             return
         self._last_batch += 1
-        self._running = (self._last_batch, batch, now_s)
         handle, entry, stop = batch[0].group
         items = tuple(work.item for work in batch)
         self.counters["batches"] += 1
         expected_s = self._batcher.service_s * len(batch)
+        self._running = Running(self._last_batch, batch, now_s, now_s + expected_s)
         self._out.append(RunBatch(self._last_batch, handle, entry, stop, items, expected_s))
 
     def _on_batch_done(self, event: BatchDone, now_s: float) -> None:
-        if self._running is None or self._running[0] != event.batch:
+        running = self._running
+        if running is None or running.number != event.batch:
             return
-        _, batch, started_s = self._running
         self._running = None
+        batch, started_s = running.batch, running.started_s
         self._batcher.learn(now_s - started_s, len(batch))
         self._note_busy(started_s, now_s)
         load = self.load
@@ -448,6 +388,7 @@ class WorkerMachine:
                 payload=result.payload,
             ),
         )
+        self._sessions.replied(session, work.heard_bytes)
 
     def _note_busy(self, started_s: float, now_s: float) -> None:
         """Smooth the share of time that the executor is busy over about a second."""
@@ -473,9 +414,9 @@ class WorkerMachine:
         self._out.append(WorkerReport("refused", report, warning=request == 0))
 
     def _finish_drain(self) -> None:
-        if not self._draining or self._finished or self._running or len(self._batcher):
+        if self._running or len(self._batcher):
             return
-        for session in self._sessions.values():
+        for session in self._sessions:
             self._send(session, Bye(WireCode.DRAINING, "the worker is going away"))
         self._finished = True
         self._out.append(WorkerFinished())

@@ -8,7 +8,6 @@ from statistics import median
 
 from splitnet.bundle import Bundle
 from splitnet.machines.agent_io import Encode, Prepare, RunExit, RunSegments, Stage
-from splitnet.machines.stage_times import stage_keys
 from splitnet.runtime.device import DeviceRuntime, LoadSample
 from splitnet.values import Profile, StageTime
 
@@ -60,7 +59,7 @@ def warm_up(
                 durations[stage].append(clock() - started_s)
     finally:
         runtime.release(WARM_UP_REQUEST)
-    times = {stage_keys(stage)[0]: _stage_time(found) for stage, found in durations.items()}
+    times = {stage.keys[0]: _stage_time(found) for stage, found in durations.items()}
     return Profile("warm-up", times, {"rounds": str(len(durations[stages[0]]))})
 
 

@@ -258,6 +258,7 @@ class Row:
         self.types = tuple(types.values())
         self._write = tuple(of.write for of in self.types)
         self._sizes = tuple(of.size for of in self.types)
+        self._own_bytes = _array_bytes(len(self.types))
         self._read = tuple(of.read for of in self.types)
 
     def write(self, value: Any) -> list[Any]:
@@ -268,7 +269,7 @@ class Row:
     def size(self, value: Any) -> int:
         """Return the bytes of all elements and of their number."""
         sizes = (size(item) for size, item in zip(self._sizes, value, strict=True))
-        return _array_bytes(len(self.types)) + sum(sizes)
+        return self._own_bytes + sum(sizes)
 
     def read(self, element: Any) -> Any:
         """Return the values of the array `element` as a tuple."""
@@ -314,7 +315,7 @@ class Record(Row):
         """Return the bytes of all fields and of their number."""
         # Most fields are numbers: map asks all of them without a call of Python for each.
         numbers = map(int.bit_length, self._numbers(value))
-        nbytes = _array_bytes(len(self.types)) + sum(map(_NUMBER_BYTES.__getitem__, numbers))
+        nbytes = self._own_bytes + sum(map(_NUMBER_BYTES.__getitem__, numbers))
         for get, size in self._others:
             nbytes += size(get(value))
         return nbytes

@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from splitnet.codecs import NO_CONTEXT, Array, Codec, Context, Header, header_of, make_codec
 from splitnet.codecs.neighbourhood import WEIGHT_BITS, Neighbourhood
+from splitnet.codecs.references import References
 from splitnet.codecs.tables import ESCAPE, ChannelTables, Tables, hash_of, scale_frequencies
 from splitnet.values import DTYPE_BYTES
 
@@ -217,8 +218,11 @@ def bells(*centres: int, top: int = 255) -> tuple[str, Context]:
     return hash_of(data), Context({hash_of(data): data})
 
 
-def neighbours() -> tuple[str, Context]:
-    """Return the hash of weights for 3 channels, made of integers too, and a context with them."""
+def neighbours(frames: int = 1) -> tuple[str, Context]:
+    """Return the hash of weights for 3 channels, made of integers too, and a context with them.
+
+    With 2 `frames` they are for 3 channels of the frame in front and 3 of the frame itself.
+    """
     rows = np.zeros((8, ESCAPE + 1), np.uint16)
     for number, row in enumerate(rows):
         weights = np.maximum(240 - 2 * np.abs(np.arange(250) - 30 * number), 0) ** 2
@@ -227,11 +231,15 @@ def neighbours() -> tuple[str, Context]:
     one = 1 << WEIGHT_BITS
     found = Neighbourhood(
         bits=8,
-        bias=np.array([one, 0, -one], np.int32),
-        mean=np.array([100, 120, 80], np.int32) << 8,
-        own=(np.array([[1, 1, -1, 1, 0, 0, 9, 7, 1]] * 3) * one // 4).astype(np.int16),
-        earlier=np.array([[0xFFFF, 0xFFFF], [0, 0xFFFF], [1, 0]], np.uint16),
-        other=(np.array([[[4, 1, 0, -1, 1], [2, 0, 1, 0, -1]]] * 3) * one // 8).astype(np.int16),
+        bias=np.array([one, 0, -one] * frames, np.int32),
+        mean=np.array([100, 120, 80] * frames, np.int32) << 8,
+        own=(np.array([[1, 1, -1, 1, 0, 0, 9, 7, 1]] * 3 * frames) * one // 4).astype(np.int16),
+        earlier=np.array(
+            [[0xFFFF, 0xFFFF], [0, 0xFFFF], [1, 0], [0, 2], [1, 3], [2, 4]][: 3 * frames], np.uint16
+        ),
+        other=(np.array([[[4, 1, 0, -1, 1], [2, 0, 1, 0, -1]]] * 3 * frames) * one // 8).astype(
+            np.int16
+        ),
         bounds=np.array([300, 900, 2000], np.uint16),
         rough=np.array([10, 20, 40, 80], np.uint16),
         tables=Tables(rows, 14),
@@ -241,6 +249,17 @@ def neighbours() -> tuple[str, Context]:
 
 
 NEIGHBOURS, NEIGHBOURS_CONTEXT = neighbours()
+PREVIOUS, PREVIOUS_CONTEXT = neighbours(frames=2)
+
+
+def behind_a_frame() -> Context:
+    """Return a context in which a frame of the shape of a sample was coded before."""
+    references = References()
+    references.put((np.arange(30) % 16 + 2).reshape(1, 3, 2, 5).astype(np.uint8))
+    references.number = 1
+    return replace(PREVIOUS_CONTEXT, references=references)
+
+
 ONE_TABLE, ONE_TABLE_CONTEXT = bells(128)
 FEW_SYMBOLS, FEW_SYMBOLS_CONTEXT = bells(5, top=15)
 CHANNEL_TABLES, CHANNEL_TABLES_CONTEXT = bells(60, 128, 200)
@@ -366,6 +385,11 @@ CASES = [
         FLOATS,
         half_step(4),
         context=FEW_SYMBOLS_CONTEXT,
+    ),
+    Case(
+        {"id": "previous", "table": PREVIOUS, "intra": {"id": "store"}},
+        ("uint8",),
+        context=behind_a_frame(),
     ),
     Case(pipeline({"id": "store"})),
     Case(pipeline({"id": "affine", "bits": 8}, {"id": "lz4"}), FLOATS, half_step(8)),

@@ -35,6 +35,7 @@ def test_the_least_error_within_bytes() -> None:
     small = choose([WIDE], Target(nbytes=300)).options[0]
     large = choose([WIDE], Target(nbytes=900)).options[0]
     assert small.nbytes <= 300 < large.nbytes <= 900
+    assert "affine" in large.name or "codebook" in large.name
     assert large.error < small.error
     assert works(small, WIDE[0]) < 330
 
@@ -46,6 +47,14 @@ def test_the_fewest_bytes_within_an_error() -> None:
     assert all(other.error > 0.01 or other.nbytes >= option.nbytes for other in measure(WIDE))
     assert "error" in choice.reasons[0] and "next smaller" in choice.reasons[0]
     assert "asked for: at most error 0.01" in choice.reasons[-1]
+
+
+def test_neighbours_are_tried_behind_the_quantiser_that_won() -> None:
+    steps = RANDOM.normal(size=(24, 1, 4, 16, 16)).cumsum(axis=3).cumsum(axis=4)
+    smooth = list(steps.astype(np.float32))
+    (option,) = choose([smooth], Target(error=0.01)).options
+    assert option.name.endswith("+ rans-neighbours")
+    works(option, smooth[0])
 
 
 def test_every_tensor_gets_its_own() -> None:

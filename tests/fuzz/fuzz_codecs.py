@@ -1,7 +1,8 @@
 """Throw damaged payloads at every codec until a count is reached.
 
 ``python -m tests.fuzz.fuzz_codecs --count 1000000 --seed 1`` ends with exit code 1, the
-configuration and the payload in hexadecimal if anything but `CorruptPayloadError` escapes, or if
+configuration and the payload in hexadecimal if anything but `CorruptPayloadError` or
+`MissingReferenceError` escapes, or if
 what was decoded has another header.
 """
 
@@ -15,7 +16,7 @@ from collections.abc import Callable
 from random import Random
 
 from splitnet.codecs import Header, header_of
-from splitnet.errors import CorruptPayloadError
+from splitnet.errors import CorruptPayloadError, MissingReferenceError
 from tests.codecs.cases import CASES, Case
 
 Seed = tuple[Case, Header, bytes]
@@ -80,7 +81,7 @@ def outcome(case: Case, header: Header, payload: bytes) -> str:
     """Return ``decoded`` or the name of the error; anything else escapes."""
     try:
         found = case.codec.decode(payload, header, case.context)
-    except CorruptPayloadError as error:
+    except (CorruptPayloadError, MissingReferenceError) as error:
         return type(error).__name__
     if header_of(found) != header:
         raise AssertionError(f"decoded as {header_of(found)}")

@@ -32,9 +32,9 @@ from splitnet.machines.agent_io import (
     Report,
     RunExit,
     RunSegments,
-    RunStage,
+    RunStages,
     Send,
-    StageDone,
+    StagesDone,
     Tick,
 )
 from splitnet.machines.stage_times import StageTimes
@@ -137,7 +137,7 @@ class World:
 
     def tell(self, event: AgentEvent) -> None:
         for action in self.agent.handle(event, self.now_s):
-            if isinstance(action, RunStage):
+            if isinstance(action, RunStages):
                 self._run_stage(action)
             elif isinstance(action, Send):
                 self._to_worker(action.message)
@@ -175,10 +175,11 @@ class World:
     def _tick(self) -> None:
         self.tell_worker(WorkerTick())
 
-    def _run_stage(self, action: RunStage) -> None:
-        stage = action.stage
-        self.stages.append(stage)
-        duration_s = self.times.p50_s(stage) * self.stage_factor(action.job)
+    def _run_stage(self, action: RunStages) -> None:
+        stage = action.stages[-1]
+        self.stages += action.stages
+        factor = self.stage_factor(action.job)
+        durations_s = tuple(self.times.p50_s(stage) * factor for stage in action.stages)
         outcome: LocalResult | Encoded | None = None
         if isinstance(stage, RunExit):
             outcome = LocalResult(self.confidence(action.frame), "exit")
@@ -187,8 +188,8 @@ class World:
         elif isinstance(stage, Encode):
             nbytes = PAYLOAD_BYTES[stage.path, 0] // (4 if stage.level else 1)
             outcome = Encoded(Hollow(nbytes))
-        done = StageDone(action.job, duration_s, outcome)
-        self.at(self.now_s + duration_s, lambda: self.tell(done))
+        done = StagesDone(action.job, durations_s, outcome)
+        self.at(self.now_s + sum(durations_s), lambda: self.tell(done))
 
     def _open(self) -> None:
         self._connection += 1

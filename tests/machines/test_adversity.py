@@ -19,9 +19,9 @@ from splitnet.machines.agent_io import (
     LocalResult,
     Received,
     RunExit,
-    RunStage,
-    StageDone,
-    StageFailed,
+    RunStages,
+    StagesDone,
+    StagesFailed,
     Tick,
 )
 from splitnet.machines.session import Session
@@ -43,7 +43,7 @@ class ByHand:
         self.agent = agent
         self.now_s = 0.0
         self.delivered: list[Deliver] = []
-        self.fails: Callable[[RunStage], bool] = lambda job: False
+        self.fails: Callable[[RunStages], bool] = lambda job: False
         self.tell(Tick())
         self.tell(LinkUp())
         handles = tuple((0, number) for number in range(4))
@@ -69,15 +69,17 @@ class ByHand:
             for action in self.agent.handle(events.pop(0), self.now_s):
                 if isinstance(action, Deliver):
                     self.delivered.append(action)
-                elif isinstance(action, RunStage) and self.fails(action):
-                    events.append(StageFailed(action.job, "out of memory"))
-                elif isinstance(action, RunStage):
+                elif isinstance(action, RunStages) and self.fails(action):
+                    done = (0.001,) * (len(action.stages) - 1)
+                    events.append(StagesFailed(action.job, "out of memory", done))
+                elif isinstance(action, RunStages):
+                    last = action.stages[-1]
                     outcome: Encoded | LocalResult | None = None
-                    if isinstance(action.stage, Encode):
+                    if isinstance(last, Encode):
                         outcome = Encoded(Hollow(2048))
-                    elif isinstance(action.stage, RunExit):
+                    elif isinstance(last, RunExit):
                         outcome = LocalResult(0.1, "exit")
-                    events.append(StageDone(action.job, 0.001, outcome))
+                    events.append(StagesDone(action.job, (0.001,) * len(action.stages), outcome))
 
     def frame(self, number: int) -> None:
         self.now_s += 0.01
@@ -130,7 +132,7 @@ def test_a_failed_rescue_waits_for_the_cloud_until_the_deadline(world: MakeWorld
 
 def test_a_codec_that_fails_costs_its_path_not_the_answer(world: MakeWorld) -> None:
     hand = ByHand(world(config=LIVE).agent)
-    hand.fails = lambda job: isinstance(job.stage, Encode)
+    hand.fails = lambda job: isinstance(job.stages[-1], Encode)
     hand.frame(0)
     hand.now_s = 1.0
     hand.tell(Tick())

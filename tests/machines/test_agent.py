@@ -92,7 +92,8 @@ def test_a_path_before_the_exit_is_rescued_in_time(world: MakeWorld) -> None:
     w.frames(30, 0.02)
     w.run(3.0)
     assert w.answered_frames() == list(range(30))
-    assert w.by() == {"exit": 30}
+    # The network's end where the worker said soon enough that it could not make it.
+    assert set(w.by()) == {"exit", "device"}
     assert not any(is_late(answer) for answer in w.delivered)
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from splitnet.bundle import Bundle
 from splitnet.errors import WireCode
+from splitnet.machines.session import ACK_S
 from splitnet.machines.worker import WorkerConfig, WorkerMachine
 from splitnet.machines.worker_io import (
     BatchDone,
@@ -40,9 +41,11 @@ from splitnet.wire import (
     Message,
     Ping,
     Pong,
+    ProgressAck,
     Reply,
     Welcome,
     checksum,
+    size,
 )
 
 M = TypeVar("M", bound=Message)
@@ -166,6 +169,95 @@ def test_work_whose_budget_is_used_up_never_reaches_a_batch(bench: Callable[...,
     b.now_s = 0.01
     (error,) = sent(b.machine.handle(WorkerTick(), b.now_s), Error)
     assert (error.request, error.code) == (2, WireCode.EXPIRED)
+
+
+def busy_bench(make: Callable[..., Bench], batch_s: float, **options: int) -> tuple[Bench, Welcome]:
+    """Return a bench that runs request 2 after it has learned that one takes `batch_s`."""
+    b = make(**options)
+    welcome = b.greet(ALICE)
+    (first,) = batches(b.say(ALICE, b.infer(welcome, 1)))
+    b.now_s = batch_s
+    b.finish(first.batch, 1)
+    assert batches(b.say(ALICE, b.infer(welcome, 2)))
+    return b, welcome
+
+
+def test_work_that_cannot_end_within_its_budget_is_dropped_at_once(
+    bench: Callable[..., Bench],
+) -> None:
+    b, welcome = busy_bench(bench, 0.010)
+    error = refusal(b.say(ALICE, replace(b.infer(welcome, 3), budget_us=18_000)))
+    assert (error.request, error.code) == (3, WireCode.EXPIRED)
+    assert not sent(b.say(ALICE, replace(b.infer(welcome, 4), budget_us=25_000)), Error)
+    b.now_s += 0.010
+    (batch,) = batches(b.finish(2, 1))
+    assert len(batch.items) == 1
+
+
+def test_a_batch_is_no_larger_than_the_smallest_budget_allows(bench: Callable[..., Bench]) -> None:
+    b, welcome = busy_bench(bench, 0.010)
+    for request in range(3, 8):
+        b.say(ALICE, replace(b.infer(welcome, request), budget_us=45_000))
+    b.now_s += 0.010
+    (batch,) = batches(b.finish(2, 1))
+    assert len(batch.items) == 3
+    b.now_s += 0.030
+    actions = b.machine.handle(WorkerTick(), b.now_s)
+    assert [error.request for error in sent(actions, Error)] == [6, 7]
+    assert len(sent(b.finish(batch.batch, 3), Reply)) == 3
+
+
+def test_an_idle_worker_tries_what_it_should_be_too_slow_for(bench: Callable[..., Bench]) -> None:
+    b = bench()
+    welcome = b.greet(ALICE)
+    (slow,) = batches(b.say(ALICE, b.infer(welcome, 1)))
+    b.now_s = 1.0
+    b.finish(slow.batch, 1)
+    assert batches(b.say(ALICE, replace(b.infer(welcome, 2), budget_us=100_000)))
+    assert refusal(b.say(ALICE, replace(b.infer(welcome, 3), budget_us=100_000)))
+
+
+def test_what_a_reply_has_acknowledged_is_not_acknowledged_again(
+    bench: Callable[..., Bench],
+) -> None:
+    b = bench()
+    welcome = b.greet(ALICE)
+    (batch,) = batches(b.say(ALICE, b.infer(welcome, 1)))
+    b.now_s = ACK_S / 2
+    assert sent(b.finish(batch.batch, 1), Reply)
+    b.now_s = 2 * ACK_S
+    assert not sent(b.machine.handle(WorkerTick(), b.now_s), ProgressAck)
+    b.say(ALICE, Ping(1, 0))
+    b.now_s += ACK_S
+    (ack,) = sent(b.machine.handle(WorkerTick(), b.now_s), ProgressAck)
+    everything: tuple[Message, ...] = (b.hello(), b.infer(welcome, 1), Ping(1, 0))
+    assert ack.received_bytes == sum(size(message) for message in everything)
+
+
+def test_a_request_that_takes_longer_is_acknowledged_before_its_reply(
+    bench: Callable[..., Bench],
+) -> None:
+    b = bench()
+    welcome = b.greet(ALICE)
+    (batch,) = batches(b.say(ALICE, b.infer(welcome, 1)))
+    assert b.machine.wakeup_s == pytest.approx(ACK_S)
+    b.now_s = ACK_S
+    assert sent(b.machine.handle(WorkerTick(), b.now_s), ProgressAck)
+    assert sent(b.finish(batch.batch, 1), Reply)
+
+
+def test_sessions_are_forgotten_in_the_order_in_which_they_fell_silent(
+    bench: Callable[..., Bench],
+) -> None:
+    b = bench(heartbeat_s=1.0)
+    b.greet(ALICE), b.greet(BOB)
+    b.now_s = 2.0
+    b.say(ALICE, Ping(1, 0))
+    b.now_s = 3.0
+    b.machine.handle(WorkerTick(), b.now_s)
+    assert b.machine.sessions == 1
+    assert refusal(b.say(BOB, Ping(1, 0))).code is WireCode.NO_SESSION
+    assert b.machine.wakeup_s == pytest.approx(5.0)
 
 
 def test_chunks_are_assembled_in_order(bench: Callable[..., Bench]) -> None:
