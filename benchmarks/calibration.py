@@ -1,7 +1,7 @@
 """How close is a simulated run to the same run of real processes? Phase by phase, over the shaper.
 
-A cloud, a shaper and an edge process play four phases of a link; then the simulator plays them
-with the same schedule, and with the stage times that the real run had (an emulated device
+A cloud, a shaper and an edge process play the demo's link of four phases; then the simulator plays
+it with the same schedule, and with the stage times that the real run had (an emulated device
 multiplies what this machine does now, not what it did when the bundle was built). The baseline in
 the same run is a second real run: what two runs differ by, no simulator can beat.
 
@@ -17,6 +17,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -25,36 +26,28 @@ from results import parser, percentile, report
 from splitnet.bundle import Bundle
 from splitnet.machines.agent_config import AgentConfig
 from splitnet.processes import cloud_process, edge_process, shaper_process
+from splitnet.runtime.emulation import Emulation, parse_emulation
 from splitnet.sim.phased_link import Phase
 from splitnet.sim.running import read_bundle
 from splitnet.sim.scenario import AgentSettings, Scenario, Source, WorkerSettings
 from splitnet.sim.simulation import Simulation
-from splitnet.sim.stage_clock import slowed
 from splitnet.values import Profile, StageTime, decode_stage, segment_stage
 
-POLICIES = {"fixed:plan=bottleneck@1+exits": 40.0, "greedy:floor=0.98": 120.0}
-"""Each with how many times slower than this machine the emulated device is."""
+ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT))
+ROAD, DEMO = import_module("examples.digits.road"), import_module("examples.digits.demo")
 
-RATE_HZ, DEADLINE_S, QUEUE_FRAMES = 10.0, 0.25, 8
-LINK = {"rate": "20mbit", "delay": "10ms"}
-WARM_UP = "warm-up"
+POLICIES = (f"fixed:plan={DEMO.PLAN}", DEMO.POLICY)
+DEVICE = ROOT / "examples/digits/device.toml"
+QUEUE_FRAMES = 8
+WARM_UP, WARM_UP_S = "warm-up", 4.0
+"""Processes start one after the other; the link's phases begin so much later than in the demo."""
+
 PHASES = (
     Phase(WARM_UP, 0.0),
-    Phase("good", 4.0),
-    Phase("poor", 11.0),
-    Phase("dead", 18.0),
-    Phase("good again", 25.0),
+    *(Phase(phase.name, WARM_UP_S + phase.start_s) for phase in ROAD.PHASES),
 )
-END_S = 34.0
-SCHEDULE = """\
-11,rate,400kbit,up
-11,rate,2mbit,down
-11,delay,40ms
-18,dead
-25,alive
-25,rate,20mbit
-25,delay,10ms
-"""
+END_S = WARM_UP_S + 30.0
 SEEDS = range(8)
 """Of the simulated runs, taken together: a phase has few frames, which page comes matters."""
 
@@ -101,11 +94,10 @@ def main() -> int:
 
 def _compare(chosen: Any, policy: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
-        schedule = Path(folder) / "schedule.csv"
-        schedule.write_text(SCHEDULE)
-        real = _real(chosen, policy, schedule)
-        again = _real(chosen, policy, schedule)
-        simulated = _simulated(read_bundle(chosen.bundle), policy, schedule, real)
+        link = ROAD.link_settings(Path(folder), DEMO.SEED, WARM_UP_S)
+        real = _real(chosen, policy, link)
+        again = _real(chosen, policy, link)
+        simulated = _simulated(read_bundle(chosen.bundle), policy, link, real)
     return {
         phase.name: _phase(
             *(_in_phase(run, phase) for run in (real.points, again.points, simulated))
@@ -156,15 +148,15 @@ def _in_phase(points: list[Point], phase: Phase) -> list[Point]:
 # --- the two worlds -----------------------------------------------------------------------------
 
 
-def _real(chosen: Any, policy: str, schedule: Path) -> RealRun:
-    link = [text for key, value in LINK.items() for text in (f"--{key}", value)]
+def _real(chosen: Any, policy: str, link: dict[str, str | int]) -> RealRun:
+    shape = [t for key, v in link.items() for t in (f"--{key.replace('_', '-')}", str(v))]
     options = ["--source", str(chosen.source), "--repeat", "100", "--policy", policy]
-    options += ["--rate", f"{RATE_HZ:g}", "--limit", str(round(RATE_HZ * END_S))]
-    options += ["--deadline-ms", f"{1000 * DEADLINE_S:g}", "--queue", str(QUEUE_FRAMES)]
-    options += ["--emulate-device", f"{POLICIES[policy]:g}"]
+    options += ["--rate", f"{DEMO.RATE_HZ:g}", "--limit", str(round(DEMO.RATE_HZ * END_S))]
+    options += ["--deadline-ms", f"{1000 * DEMO.DEADLINE_S:g}", "--queue", str(QUEUE_FRAMES)]
+    options += ["--emulate-device", str(DEVICE)]
     with (
         cloud_process(chosen.bundle) as cloud,
-        shaper_process(cloud.endpoint, *link, "--schedule", str(schedule)) as shaper,
+        shaper_process(cloud.endpoint, *shape) as shaper,
     ):
         ready_s = time.monotonic()
         with edge_process(chosen.bundle, shaper.endpoint, *options) as edge:
@@ -172,7 +164,7 @@ def _real(chosen: Any, policy: str, schedule: Path) -> RealRun:
             start_s = 0.0
             for line in edge.answers():
                 if not lines:
-                    passed_s = line["latency_ms"] / 1000 + line["frame"] / RATE_HZ
+                    passed_s = line["latency_ms"] / 1000 + line["frame"] / DEMO.RATE_HZ
                     start_s = time.monotonic() - ready_s - passed_s
                 lines.append(line)
     stages_s: defaultdict[str, list[float]] = defaultdict(list)
@@ -187,7 +179,7 @@ def _real(chosen: Any, policy: str, schedule: Path) -> RealRun:
             cloud_s[served].append(run)
     points = [
         Point(
-            start_s + line["frame"] / RATE_HZ,
+            start_s + line["frame"] / DEMO.RATE_HZ,
             line["latency_ms"] / 1000,
             line["answered_by"] != "cloud",
         )
@@ -196,23 +188,25 @@ def _real(chosen: Any, policy: str, schedule: Path) -> RealRun:
     return RealRun(start_s, points, dict(stages_s), dict(cloud_s))
 
 
-def _simulated(bundle: Bundle, policy: str, schedule: Path, real: RealRun) -> list[Point]:
+def _simulated(
+    bundle: Bundle, policy: str, link: dict[str, str | int], real: RealRun
+) -> list[Point]:
     built = bundle.advice.profiles[0]
     profiles = (
         built,
-        _device_profile(built, real, POLICIES[policy]),
+        _device_profile(bundle, built, real),
         _worker_profile(bundle, built, real),
     )
     bundle = replace(bundle, advice=replace(bundle.advice, profiles=profiles))
     device = AgentSettings(
-        source=Source(RATE_HZ, round(RATE_HZ * END_S), real.start_s),
+        source=Source(DEMO.RATE_HZ, round(DEMO.RATE_HZ * END_S), real.start_s),
         policy=policy,
         profile="device as it was",
-        bounds=AgentConfig(deadline_s=DEADLINE_S, queue_frames=QUEUE_FRAMES),
+        bounds=AgentConfig(deadline_s=DEMO.DEADLINE_S, queue_frames=QUEUE_FRAMES),
     )
     scenario = Scenario(
         agents=(device,),
-        link={**LINK, "schedule": str(schedule)},
+        link=link,
         worker=WorkerSettings(profile="worker as it was"),
         phases=PHASES,
     )
@@ -227,9 +221,14 @@ def _simulated(bundle: Bundle, policy: str, schedule: Path, real: RealRun) -> li
     ]
 
 
-def _device_profile(built: Profile, real: RealRun, factor: float) -> Profile:
+def _device_profile(bundle: Bundle, built: Profile, real: RealRun) -> Profile:
     """Return the stage times of the run; of what it did not do, those of the build, slowed."""
-    stages = dict(slowed(built, factor).stages)
+    device = parse_emulation(str(DEVICE))
+    assert isinstance(device, Emulation)
+    stages = {}
+    for key, built_time in built.stages.items():
+        factor = device.factor(bundle.advice.costs.get(key, {"other": 1.0}))
+        stages[key] = StageTime(factor * built_time.p50_s, factor * built_time.p95_s)
     for name, times_s in sorted(real.stages_s.items(), key=lambda item: len(item[1])):
         keys = name.split("+")
         if not all(key in built.stages for key in keys):

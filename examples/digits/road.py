@@ -57,11 +57,26 @@ def phase_at(time_s: float) -> Phase:
     return next(phase for phase in reversed(PHASES) if time_s >= phase.start_s or phase is GOOD)
 
 
+def link_settings(folder: Path, seed: int, lead_s: float = 0.0) -> dict[str, str | int]:
+    """Write the files of the link into `folder`, and return its settings, which name them.
+
+    The good phase lasts `lead_s` longer, and all others begin so much later.
+    """
+    trace, schedule = folder / "link.csv", folder / "schedule.csv"
+    rates = list(enumerate(rates_mbps(seed)))
+    lines = [f"{lead_s * (step > 0) + step * STEP_S:g},{rate:.3f}\n" for step, rate in rates]
+    trace.write_text("".join(["t_s,mbps\n", *lines]))
+    schedule.write_text(f"{lead_s + DEAD.start_s:g},dead\n{lead_s + DEAD.end_s:g},alive\n")
+    return {
+        "trace": str(trace),
+        "trace_end": "hold",
+        "delay": f"{DELAY_MS}ms",
+        "queue_bytes": QUEUE_BYTES,
+        "schedule": str(schedule),
+    }
+
+
 def write_link(folder: Path, seed: int) -> list[str]:
     """Write the files of the shaper into `folder`, and return the options that name them."""
-    trace, schedule = folder / "link.csv", folder / "schedule.csv"
-    lines = [f"{step * STEP_S:g},{rate:.3f}\n" for step, rate in enumerate(rates_mbps(seed))]
-    trace.write_text("".join(["t_s,mbps\n", *lines]))
-    schedule.write_text(f"{DEAD.start_s:g},dead\n{DEAD.end_s:g},alive\n")
-    options = ["--trace", str(trace), "--trace-end", "hold", "--delay", f"{DELAY_MS}ms"]
-    return [*options, "--queue-bytes", str(QUEUE_BYTES), "--schedule", str(schedule)]
+    settings = link_settings(folder, seed)
+    return [t for k, v in settings.items() for t in (f"--{k.replace('_', '-')}", str(v))]
