@@ -42,6 +42,7 @@ from splitnet.builder.places import AUTO, NONE, choose_places
 from splitnet.builder.profiling import profile_bundle
 from splitnet.builder.resume import Steps, begin_again, forget_steps, has_steps
 from splitnet.builder.segments import Exported, export_segments
+from splitnet.builder.static_work import stage_work
 from splitnet.builder.tables import make_table
 from splitnet.builder.training import Schedule, torch_threads
 from splitnet.builder.verification import verify_bundle
@@ -247,6 +248,7 @@ class _Builder:
             roles=self._origin(roles),
             flops=flops,
             fused=fused,
+            work=stage_work(self._folder, contract, learned.exits, fused),
         )
         self._write(CONTRACT_FILE, _json(contract.to_json()))
         self._write(ADVICE_FILE, _json(advice.to_json()))
