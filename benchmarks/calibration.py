@@ -1,9 +1,11 @@
 """How close is a simulated run to the same run of real processes? Phase by phase, over the shaper.
 
 A cloud, a shaper and an edge process play the demo's link of four phases; then the simulator plays
-it with the same schedule, and with the stage times that the real run had (an emulated device
-multiplies what this machine does now, not what it did when the bundle was built). The baseline in
-the same run is a second real run: what two runs differ by, no simulator can beat.
+it with the same schedule, the same pages in the same order, and the stage times that the real run
+had (an emulated device multiplies what this machine does now, not what it did when the bundle was
+built). What passes between two jobs and what a message takes besides the link are the simulator's
+own constants; they are measured beside. The baseline in the same run is a second real run: what two
+runs differ by, no simulator can beat.
 
     python benchmarks/calibration.py --bundle out/demo/bundle --source out/demo/pages.npz
 """
@@ -18,6 +20,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +50,9 @@ PHASES = (
     Phase(WARM_UP, 0.0),
     *(Phase(phase.name, WARM_UP_S + phase.start_s) for phase in ROAD.PHASES),
 )
-END_S = WARM_UP_S + 30.0
+POOR_S, END_S = WARM_UP_S + ROAD.POOR.start_s, WARM_UP_S + 30.0
 SEEDS = range(8)
-"""Of the simulated runs, taken together: a phase has few frames, which page comes matters."""
+"""Of the simulated runs, taken together: they draw other stage times."""
 
 SETTLING_S = 0.5
 """For so long after a phase has begun, answers are of neither."""
@@ -68,12 +71,22 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class RealRun:
-    """What the processes did; the first frame came `start_s` after the shaper was ready."""
+    """What the processes did; the first frame came `start_s` after the shaper was ready.
+
+    Attributes
+    ----------
+    steps_s
+        What an answer of the exit took besides its stages: one job.
+    networks_s
+        Time on the network of an answer in the first phase, and the bytes that it moved.
+    """
 
     start_s: float
     points: list[Point]
     stages_s: dict[str, list[float]]
     cloud_s: dict[tuple[str, int], list[tuple[float, float]]]
+    steps_s: list[float]
+    networks_s: list[tuple[float, int]]
 
 
 def main() -> int:
@@ -86,7 +99,7 @@ def main() -> int:
         print(f"{chosen.bundle} is not there: run `make demo` first", file=sys.stderr)
         return 2
     policies = {policy: _compare(chosen, policy) for policy in POLICIES}
-    met = all(phase["met"] for policy in policies.values() for phase in policy.values())
+    met = all(phase["met"] for policy in policies.values() for phase in policy["phases"].values())
     target = {"p50": MAX_P50_ERROR, "p95": MAX_P95_ERROR, "local_share": MAX_SHARE_ERROR}
     report("calibration", {"policies": policies, "target": target, "met": met}, chosen.json)
     return 0 if met else 1
@@ -98,13 +111,32 @@ def _compare(chosen: Any, policy: str) -> dict[str, Any]:
         real = _real(chosen, policy, link)
         again = _real(chosen, policy, link)
         simulated = _simulated(read_bundle(chosen.bundle), policy, link, real)
-    return {
+    phases = {
         phase.name: _phase(
             *(_in_phase(run, phase) for run in (real.points, again.points, simulated))
         )
         for phase in PHASES
         if phase.name != WARM_UP
     }
+    return {"phases": phases, "besides": _besides(real)}
+
+
+def _besides(real: RealRun) -> dict[str, dict[str, float | None]]:
+    """Return what passed besides stages and link, as it was and as the simulator has it."""
+    link_s = [
+        2 * ROAD.DELAY_MS / 1000 + 8 * nbytes / (1e6 * ROAD.GOOD_MBPS)
+        for _, nbytes in real.networks_s
+    ]
+    hops_s = [(t - s) / 2 for (t, _), s in zip(real.networks_s, link_s, strict=True)]
+    assumed = AgentSettings(Source(DEMO.RATE_HZ, 1))
+    return {
+        "step_ms": {"real": _median_ms(real.steps_s), "simulated": 1000 * assumed.step_s},
+        "hop_ms": {"real": _median_ms(hops_s), "simulated": 1000 * assumed.hop_s},
+    }
+
+
+def _median_ms(times_s: Sequence[float]) -> float | None:
+    return 1000 * percentile(times_s, 50) if times_s else None
 
 
 def _phase(real: list[Point], again: list[Point], simulated: list[Point]) -> dict[str, Any]:
@@ -161,16 +193,22 @@ def _real(chosen: Any, policy: str, link: dict[str, str | int]) -> RealRun:
         ready_s = time.monotonic()
         with edge_process(chosen.bundle, shaper.endpoint, *options) as edge:
             lines: list[dict[str, Any]] = []
-            start_s = 0.0
+            start_s = inf  # the edge does not tell: the earliest time that an answer allows
             for line in edge.answers():
-                if not lines:
-                    passed_s = line["latency_ms"] / 1000 + line["frame"] / DEMO.RATE_HZ
-                    start_s = time.monotonic() - ready_s - passed_s
+                passed_s = line["latency_ms"] / 1000 + line["frame"] / DEMO.RATE_HZ
+                start_s = min(start_s, time.monotonic() - ready_s - passed_s)
                 lines.append(line)
     stages_s: defaultdict[str, list[float]] = defaultdict(list)
     cloud_s: defaultdict[tuple[str, int], list[tuple[float, float]]] = defaultdict(list)
+    steps_s: list[float] = []
+    networks_s: list[tuple[float, int]] = []
     for line in lines:
         times_ms = line["stages_ms"]
+        if line["answered_by"] == "exit" and not line["uplink_bytes"]:
+            steps_s.append((line["latency_ms"] - sum(times_ms.values())) / 1000)
+        if line["answered_by"] == "cloud" and start_s + line["frame"] / DEMO.RATE_HZ < POOR_S:
+            nbytes = sum(line[f"{which}_bytes"] for which in ("uplink", "downlink", "header"))
+            networks_s.append((times_ms["network"] / 1000, nbytes))
         for stage, time_ms in times_ms.items():
             stages_s[stage].append(time_ms / 1000)
         if line["answered_by"] == "cloud":
@@ -185,7 +223,7 @@ def _real(chosen: Any, policy: str, link: dict[str, str | int]) -> RealRun:
         )
         for line in lines
     ]
-    return RealRun(start_s, points, dict(stages_s), dict(cloud_s))
+    return RealRun(start_s, points, dict(stages_s), dict(cloud_s), steps_s, networks_s)
 
 
 def _simulated(
@@ -199,7 +237,7 @@ def _simulated(
     )
     bundle = replace(bundle, advice=replace(bundle.advice, profiles=profiles))
     device = AgentSettings(
-        source=Source(DEMO.RATE_HZ, round(DEMO.RATE_HZ * END_S), real.start_s),
+        source=Source(DEMO.RATE_HZ, round(DEMO.RATE_HZ * END_S), real.start_s, order="table"),
         policy=policy,
         profile="device as it was",
         bounds=AgentConfig(deadline_s=DEMO.DEADLINE_S, queue_frames=QUEUE_FRAMES),

@@ -19,7 +19,10 @@ class Policy(ABC):
     id: ClassVar[str]
     Config: ClassVar[type[Any]]
     watches_link: ClassVar[bool] = True
-    """Whether choices depend on how the link is, so that it is worth pings and probes."""
+    """Whether choices depend on how the link is, so that it is worth pings and probes.
+
+    Otherwise `choose` is told what was known after the latest message.
+    """
 
     def __init__(self, config: Any = None) -> None:
         self.config = self.Config() if config is None else config

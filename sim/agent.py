@@ -139,7 +139,7 @@ class SimulatedAgent:
     def _frame(self) -> None:
         source, now_s = self._source, self._kernel.now_s
         frame = len(self._frames)
-        self._frames.append((self._device.draw_row(), now_s))
+        self._frames.append((self._device.next_row(), now_s))
         if frame + 1 < source.frames:
             # Not now_s + 1 / rate_hz: an error in each interval would add up.
             self._kernel.at(source.start_s + (frame + 1) / source.rate_hz, self._frame)

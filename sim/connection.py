@@ -7,14 +7,8 @@ from math import inf
 from typing import Any, Protocol
 
 from splitnet.sim.kernel import Kernel
-from splitnet.sim.link import Pipe
+from splitnet.sim.link import CONTROL_BYTES, Pipe
 from splitnet.wire import Message, size
-
-SEGMENT_BYTES = 1460
-"""TCP payload of a packet: an Ethernet MTU of 1,500 less both headers. Source: RFC 9293, 3.7.1."""
-
-PACKET_HEADER_BYTES = 40
-"""IPv4 and TCP headers without options, 20 each. Source: RFC 791, 3.1; RFC 9293, 3.1."""
 
 SHORT_FRAME_BYTES, LONG_FRAME_BYTES, LONGEST_SHORT_FRAME = 2, 9, 255
 """Flags and length of a ZeroMQ frame, and up to where the short form goes. Source: RFC 37."""
@@ -26,23 +20,17 @@ Source: RFC 9293, 3.5; RFC 37 (libzmq holds its version back until it has seen a
 """
 
 OPENING_BYTES = 64
-"""What crosses in each of these steps at most, headers apart: a greeting. Source: RFC 37."""
-
-
-def packed(nbytes: int) -> int:
-    """Return the bytes of the packets that carry `nbytes` of a TCP stream."""
-    return nbytes + PACKET_HEADER_BYTES * -(-nbytes // SEGMENT_BYTES)
+"""What crosses in each of these steps at most: a greeting. Source: RFC 37."""
 
 
 def message_bytes(message: Message) -> int:
-    """Return what a message occupies on the link: frames, their headers, and packets."""
+    """Return what a message occupies in the stream of a connection: frames and their headers."""
     nbytes = size(message)
     payload = getattr(message, "payload", None)
     if payload is None:
-        return packed(nbytes + _frame_header(nbytes))
+        return nbytes + _frame_header(nbytes)
     payload_bytes = len(payload)
-    headers = _frame_header(nbytes - payload_bytes) + _frame_header(payload_bytes)
-    return packed(nbytes + headers)
+    return nbytes + _frame_header(nbytes - payload_bytes) + _frame_header(payload_bytes)
 
 
 def _frame_header(nbytes: int) -> int:
@@ -82,6 +70,8 @@ class Connection:
     ----------
     peer
         The worker's name for this connection.
+    hop_s
+        What a message takes besides the link: two processes that wake up, write, read and parse.
     """
 
     def __init__(
@@ -92,6 +82,7 @@ class Connection:
         agent: AgentEnd,
         worker: WorkerEnd,
         peer: bytes,
+        hop_s: float = 0.0,
     ) -> None:
         self._kernel = kernel
         self._up = up
@@ -99,12 +90,13 @@ class Connection:
         self._agent = agent
         self._worker = worker
         self.peer = peer
+        self._hop_s = hop_s
         self.open_at_agent = True
         self.open_at_worker = False
 
     def open(self) -> None:
         """Begin to shake hands; the agent hears of it when that is done or refused."""
-        self._up_later(packed(OPENING_BYTES), self._knock, OPENING_ROUND_TRIPS)
+        self._up_later(OPENING_BYTES, self._knock, OPENING_ROUND_TRIPS)
 
     def send_up(self, message: Message) -> None:
         """Send a message to the worker."""
@@ -117,12 +109,12 @@ class Connection:
     def close(self) -> None:
         """Let the agent's end go; the worker learns of it behind what is under way."""
         self.open_at_agent = False
-        self._up_later(PACKET_HEADER_BYTES, self._closed_by_agent)
+        self._up_later(CONTROL_BYTES, self._closed_by_agent)
 
     def reset(self) -> None:
         """Let the worker's end go; the agent learns of it behind what is under way."""
         self.open_at_worker = False
-        self._down_later(PACKET_HEADER_BYTES, self._lost, "the connection was lost")
+        self._down_later(CONTROL_BYTES, self._lost, "the connection was lost")
 
     def cut(self, reason: str) -> None:
         """Take the connection from both ends at once, whatever is under way."""
@@ -135,15 +127,15 @@ class Connection:
         if left == OPENING_ROUND_TRIPS:
             self.open_at_worker = self._worker.accept(self)
         if not self.open_at_worker:
-            self._down_later(PACKET_HEADER_BYTES, self._lost, "nobody listens there")
+            self._down_later(CONTROL_BYTES, self._lost, "nobody listens there")
             return
-        self._down_later(packed(OPENING_BYTES), self._answered, left - 1)
+        self._down_later(OPENING_BYTES, self._answered, left - 1)
 
     def _answered(self, left: int) -> None:
         if not self.open_at_agent:
             return
         if left:
-            self._up_later(packed(OPENING_BYTES), self._knock, left)
+            self._up_later(OPENING_BYTES, self._knock, left)
         else:
             self._agent.established()
 
@@ -174,4 +166,4 @@ class Connection:
     def _later(self, pipe: Pipe, nbytes: int, do: Callable[..., None], *arguments: Any) -> None:
         arrival_s = pipe.send(self._kernel.now_s, nbytes)
         if arrival_s < inf:  # otherwise the link has ended for good
-            self._kernel.at(arrival_s, do, *arguments)
+            self._kernel.at(arrival_s + self._hop_s, do, *arguments)

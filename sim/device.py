@@ -7,12 +7,13 @@ from random import Random
 
 from splitnet.machines.agent_io import Deliver, Stage, StageOutcome
 from splitnet.sim.rows import Found, SampleRows
+from splitnet.sim.scenario import AgentSettings
 from splitnet.sim.stage_clock import StageClock
 from splitnet.values import Profile
 
 
 class SimulatedDevice:
-    """Draws samples from the table and stage times from the profile, each by its own seed.
+    """Takes samples from the table and stage times from the profile, each by its own seed.
 
     Separate sequences keep runs comparable: another policy sees the same samples in the same
     order, however many stages it runs.
@@ -21,23 +22,29 @@ class SimulatedDevice:
     ----------
     profile
         Of the device itself, as its warm-up would have measured it.
-    step_s
-        What passes between a job and the next one.
+    settings
+        Of the device: how wide its stage times spread, how its samples come, and what passes
+        between a job and the next one.
     seed
         Text that the random numbers are derived from.
     """
 
     def __init__(
-        self, rows: SampleRows, profile: Profile, spread: float, step_s: float, seed: str
+        self, rows: SampleRows, profile: Profile, settings: AgentSettings, seed: str
     ) -> None:
-        self.step_s = step_s
+        self.step_s = settings.step_s
         self._rows = rows
+        self._drawn = settings.source.order == "drawn"
+        self._next = 0
         self._random = Random(f"{seed}/rows")
-        self._clock = StageClock(profile, spread, Random(f"{seed}/stages"))
+        self._clock = StageClock(profile, settings.spread, Random(f"{seed}/stages"))
 
-    def draw_row(self) -> int:
+    def next_row(self) -> int:
         """Return the row of the sample table that the next frame stands for."""
-        return int(len(self._rows) * self._random.random())
+        if self._drawn:
+            return int(len(self._rows) * self._random.random())
+        row, self._next = self._next, (self._next + 1) % len(self._rows)
+        return row
 
     def run(self, stages: Sequence[Stage], row: int) -> tuple[tuple[float, ...], StageOutcome]:
         """Return how long each stage takes this time, and what the last one finds."""

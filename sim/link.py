@@ -11,6 +11,9 @@ from splitnet.sim.delay import Delay
 PACKET_BYTES = 1500
 """What a link carries as a piece; longer payloads are cut into pieces of this size."""
 
+CONTROL_BYTES = 40
+"""What the opening or the end of a connection takes of the link: headers of IP and TCP."""
+
 
 @dataclass(frozen=True, slots=True)
 class Direction:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from splitnet.bundle.json_form import Reader, join
 from splitnet.devices import device_class
@@ -36,6 +36,7 @@ MAY_BE_ZERO = frozenset(
         "start_s",
         "spread",
         "step_s",
+        "hop_s",
         "batch_share",
         "seed",
         "guard_s",
@@ -48,11 +49,19 @@ MAY_BE_ZERO = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A live source: `frames` frames, `rate_hz` a second, the first one at `start_s`."""
+    """A live source: `frames` frames, `rate_hz` a second, the first one at `start_s`.
+
+    Attributes
+    ----------
+    order
+        The sample table's rows are ``"drawn"`` by seed, or come in the order of the ``"table"``, as
+        they do where a real source goes through the test data.
+    """
 
     rate_hz: float
     frames: int
     start_s: float = 0.0
+    order: Literal["drawn", "table"] = "drawn"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +80,11 @@ class AgentSettings:
     spread
         How far stage times are drawn from their median: 1 as the profile says, 0 not at all.
     step_s
-        What passes between the end of a stage and the start of the next one: threads and the
-        agent itself. The default is what `benchmarks/calibration.py` found of an edge process.
+        What passes between the end of a job and the start of the next one, or the answer: threads
+        and the agent itself.
+    hop_s
+        What a message takes besides the link, each way: the processes at its ends and their
+        sockets. The defaults of both are what `benchmarks/calibration.py` found of real processes.
     bounds
         Deadline, queues and the rest that the agent machine is configured with.
     """
@@ -85,7 +97,8 @@ class AgentSettings:
     device: str | None = None
     factor: float = 1.0
     spread: float = 1.0
-    step_s: float = 0.0003
+    step_s: float = 0.0004
+    hop_s: float = 0.0005
     bounds: AgentConfig = field(default_factory=AgentConfig)
 
 

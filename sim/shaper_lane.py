@@ -7,12 +7,9 @@ from enum import Enum
 from math import inf
 from typing import Generic, TypeAlias, TypeVar
 
-from splitnet.sim.link import PACKET_BYTES, Direction, Pipe
+from splitnet.sim.link import CONTROL_BYTES, PACKET_BYTES, Direction, Pipe
 from splitnet.sim.shaper_meter import Histogram, RateMeter
 from splitnet.sim.shaper_sockets import kernel_bytes
-
-CONTROL_BYTES = 40
-"""What the opening or the end of a connection takes of the link: headers of IP and TCP."""
 
 READ_AT_ROOM_BYTES, READ_AT_SHARE = 8 * PACKET_BYTES, 16
 """Reading goes on when there is room for that much, or for a sixteenth of a smaller queue."""

@@ -133,9 +133,9 @@ class Simulation:
 
         def connect(agent: SimulatedAgent) -> Connection:
             peer = f"{name}/{next(attempts)}".encode()
-            return Connection(kernel, up, down, agent, self._worker, peer)
+            return Connection(kernel, up, down, agent, self._worker, peer, settings.hop_s)
 
-        device = SimulatedDevice(self._rows, profile, settings.spread, settings.step_s, seed)
+        device = SimulatedDevice(self._rows, profile, settings, seed)
         agent = SimulatedAgent(kernel, name, machine, device, source, connect, self._record)
         for reset_s in link.resets_s:
             kernel.at(reset_s, agent.reset_link, priority=CHANGE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import cache
 from random import Random
 
 from splitnet.bundle import Bundle
@@ -111,10 +112,19 @@ class SimulatedWorker:
     def _run(self, batch: RunBatch) -> None:
         """Decode one by one; each item beyond the first takes its share of a run for one."""
         items = len(batch.items)
-        decode_s = sum(
-            self._clock.draw_s((decode_stage(item.path, item.level),)) for item in batch.items
-        )
-        alone_s = self._clock.draw_s(map(segment_stage, range(batch.entry, batch.stop)))
+        draw_s = self._clock.draw_s
+        decode_s = sum([draw_s(_decode_keys(item.path, item.level)) for item in batch.items])
+        alone_s = draw_s(_segment_keys(batch.entry, batch.stop))
         run_s = alone_s * (1 + self._settings.batch_share * (items - 1))
         done = BatchDone(batch.batch, decode_s, run_s, (self._result,) * items)
         self._kernel.at(self._kernel.now_s + decode_s + run_s, self._batch_done, self._epoch, done)
+
+
+@cache
+def _decode_keys(path: str, level: int) -> tuple[str, ...]:
+    return (decode_stage(path, level),)
+
+
+@cache
+def _segment_keys(entry: int, stop: int) -> tuple[str, ...]:
+    return tuple(map(segment_stage, range(entry, stop)))

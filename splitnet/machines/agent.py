@@ -13,6 +13,7 @@ from splitnet.bundle import Bundle
 from splitnet.errors import WireCode
 from splitnet.machines.agent_config import AgentConfig
 from splitnet.machines.agent_io import (
+    NOT_PREPARED,
     PREPARE,
     AgentAction,
     AgentEvent,
@@ -42,7 +43,7 @@ from splitnet.machines.answering import is_late, make_answer, outcome
 from splitnet.machines.deciding import Decider
 from splitnet.machines.link import Link
 from splitnet.machines.options import OptionBook
-from splitnet.machines.request import NOT_PREPARED, Request
+from splitnet.machines.request import Request
 from splitnet.machines.scheduling import DeviceSchedule
 from splitnet.machines.stage_times import StageTimes
 from splitnet.machines.uplink import Uplink
@@ -301,7 +302,8 @@ class AgentMachine:
                 due_s=due_s,
                 deadline_s=None if deadline_s is None else frame.arrived_s + deadline_s,
             )
-            if not self._schedule.fitting((PREPARE,), request, self._requests.values(), now_s):
+            others = self._requests.values()
+            if others and not self._schedule.fitting((PREPARE,), request, others, now_s):
                 return None
             self._frames.popleft()
             self._last_request = request.id

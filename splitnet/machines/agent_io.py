@@ -20,6 +20,9 @@ from splitnet.values import (
 )
 from splitnet.wire import Message, Payload
 
+NOT_PREPARED = -1
+"""Boundary of a request whose sample has not been preprocessed yet."""
+
 # --- stages -------------------------------------------------------------------------------------
 
 
@@ -28,6 +31,7 @@ class Prepare:
     """Preprocess the sample into the tensors of boundary 0."""
 
     keys: ClassVar[tuple[str, ...]] = (PREPARE_STAGE,)
+    reaches: ClassVar[int] = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +44,12 @@ class RunSegments:
     first: int
     stop: int
     keys: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    reaches: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         keys = tuple(segment_stage(index) for index in range(self.first, self.stop))
         object.__setattr__(self, "keys", keys)
+        object.__setattr__(self, "reaches", self.stop)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,7 @@ class RunExit:
 
     exit: str
     keys: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    reaches: ClassVar[int] = NOT_PREPARED
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "keys", (exit_stage(self.exit),))
@@ -64,13 +71,18 @@ class Encode:
     path: str
     level: int
     keys: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    reaches: ClassVar[int] = NOT_PREPARED
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "keys", (encode_stage(self.path, self.level),))
 
 
 Stage: TypeAlias = Prepare | RunSegments | RunExit | Encode
-"""What the device does in one go; `keys` are the profile keys that it consists of."""
+"""What the device does in one go.
+
+`keys` are the profile keys that it consists of, `reaches` the boundary whose tensors there are
+behind it, if it makes any.
+"""
 
 PREPARE = Prepare()
 run_segments, run_exit, encode = cache(RunSegments), cache(RunExit), cache(Encode)

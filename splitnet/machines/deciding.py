@@ -33,6 +33,8 @@ class Decider:
         self._uplink: Uplink | None = None
         self._served: frozenset[str] = frozenset()
         self._cloud_estimate = CloudEstimator()
+        self._told = Telemetry()
+        self._told_version: object = None
 
     def telemetry(self, now_s: float) -> Telemetry:
         """Return what is known of link and cloud now."""
@@ -53,13 +55,22 @@ class Decider:
 
     def decide(self, point: DecisionPoint, request: Request, now_s: float) -> Decision:
         """Return the policy's choice for a request."""
-        if self.policy.watches_link:
-            self._link.use(now_s)
+        telemetry = self._telemetry_for_policy(now_s)
         remaining_s = request.remaining_s(now_s)
         options = self._book.options(request, remaining_s, self._usable_paths(request))
         confidence = request.results[request.latest_exit].confidence if request.results else None
-        state = DecisionState(point, self.telemetry(now_s), remaining_s, confidence)
+        state = DecisionState(point, telemetry, remaining_s, confidence)
         return self.policy.choose(state, options)
+
+    def _telemetry_for_policy(self, now_s: float) -> Telemetry:
+        """Return what is known now, or, to a policy that does not watch the link, was lately."""
+        if self.policy.watches_link:
+            self._link.use(now_s)
+            return self.telemetry(now_s)
+        version = self._link.uplink, self._link.estimate.updated_s, self._cloud_estimate.updated_s
+        if version != self._told_version:
+            self._told, self._told_version = self.telemetry(now_s), version
+        return self._told
 
     def _usable_paths(self, request: Request) -> Set[str]:
         """Return the paths to send on: a deferred request may wait for a session, a live not."""

@@ -8,9 +8,16 @@ from math import inf
 from typing import NamedTuple, TypeAlias
 
 from splitnet.bundle import Bundle, ExitHead
-from splitnet.machines.agent_io import PREPARE, Stage, encode, run_exit, run_segments
+from splitnet.machines.agent_io import (
+    NOT_PREPARED,
+    PREPARE,
+    Stage,
+    encode,
+    run_exit,
+    run_segments,
+)
 from splitnet.machines.expectations import Expectations, Known
-from splitnet.machines.request import NOT_PREPARED, Request
+from splitnet.machines.request import Request
 from splitnet.machines.stage_times import StageTimes
 from splitnet.values import (
     DEVICE,
@@ -165,9 +172,11 @@ class OptionBook:
         if not results:
             return ()
         return tuple(
-            (exit_id, results[exit_id].confidence >= head.threshold)
-            for exit_id, head in self.exits.items()
-            if exit_id in results
+            [
+                (exit_id, results[exit_id].confidence >= head.threshold)
+                for exit_id, head in self.exits.items()
+                if exit_id in results
+            ]
         )
 
     def _answer(self, request: Request, known: Known, can_offload: bool) -> Option | None:

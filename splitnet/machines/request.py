@@ -4,19 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from splitnet.machines.agent_io import Encoded, LocalResult, Prepare, RunSegments, Stage
+from splitnet.machines.agent_io import NOT_PREPARED, Encoded, LocalResult, Stage
 from splitnet.values import DEVICE, Decision, Option, OptionKind, Plan, RequestClass
-
-NOT_PREPARED = -1
-"""Boundary of a request whose sample has not been preprocessed yet."""
-
-
-def boundary_after(stage: Stage, boundary: int) -> int:
-    """Return the furthest boundary whose tensors there are after `stage`."""
-    if isinstance(stage, RunSegments):
-        return max(boundary, stage.stop)
-    return max(boundary, 0) if isinstance(stage, Prepare) else boundary
-
 
 UNDECIDED = Decision(Option(OptionKind.LOCAL, Plan(DEVICE, 0), None, 0.0, 0.0), "undecided", 0.0)
 """Decision of a request at the moment of its admission."""
@@ -86,7 +75,7 @@ class Request:
         """Note that a stage ended well."""
         name = "+".join(stage.keys)
         self.stages_s[name] = self.stages_s.get(name, 0.0) + duration_s
-        self.boundary = boundary_after(stage, self.boundary)
+        self.boundary = max(self.boundary, stage.reaches)
 
     def remaining_s(self, now_s: float) -> float | None:
         """Return the time left for an answer, ``None`` without a deadline."""

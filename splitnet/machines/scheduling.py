@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeAlias
 
 from splitnet.machines.agent_io import (
+    NOT_PREPARED,
     PREPARE,
     RunExit,
     RunStages,
@@ -21,7 +22,7 @@ from splitnet.machines.agent_io import (
 )
 from splitnet.machines.options import OptionBook
 from splitnet.machines.promises import Promise, slack_s
-from splitnet.machines.request import NOT_PREPARED, Request, boundary_after
+from splitnet.machines.request import Request
 from splitnet.machines.stage_times import StageTimes
 from splitnet.values import Option, OptionKind
 
@@ -119,7 +120,7 @@ class DeviceSchedule:
         promises = self._promises(others, request)
         for part in (stages, stages[:1]):
             behind = promises + self._still_promised(request, part)
-            if slack_s(behind, now_s + self._times.p95_s(*part)) >= 0:
+            if not behind or slack_s(behind, now_s + self._times.p95_s(*part)) >= 0:
                 return part
         return ()
 
@@ -127,9 +128,7 @@ class DeviceSchedule:
         """Return what is left of the promise to a request behind `stages` of it."""
         if request.results or request.failure or isinstance(stages[-1], RunExit):
             return []
-        boundary = request.boundary
-        for stage in stages:
-            boundary = boundary_after(stage, boundary)
+        boundary = max(request.boundary, *[stage.reaches for stage in stages])
         cost_s = self._book.fallback_s(boundary, request.live)
         return [Promise(request.due_s, request.id, cost_s)]
 

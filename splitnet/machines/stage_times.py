@@ -63,11 +63,17 @@ class StageTimes:
 
     def p50_s(self, *stages: Stage) -> float:
         """Return the expected time of the stages one after the other."""
-        return sum([self.of(stage).p50_s for stage in stages])
+        total_s = 0.0
+        for stage in stages:
+            total_s += self.of(stage).p50_s
+        return total_s
 
     def p95_s(self, *stages: Stage) -> float:
         """Return a cautious time of the stages: the sum of their 95th percentiles."""
-        return sum([self.of(stage).p95_s for stage in stages])
+        total_s = 0.0
+        for stage in stages:
+            total_s += self.of(stage).p95_s
+        return total_s
 
     def of(self, stage: Stage) -> StageTime:
         """Return the times of a stage: its parts together, added up until one of them changes."""

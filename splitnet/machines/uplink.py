@@ -149,7 +149,9 @@ class Uplink:
 
     def _next_chunk(self, limit: int, now_s: float) -> Infer | Chunk:
         outgoing = self._outbox[0]
-        part = outgoing.payload[outgoing.offset : outgoing.offset + limit]
+        part = outgoing.payload
+        if outgoing.offset or len(part) > limit:
+            part = part[outgoing.offset : outgoing.offset + limit]
         outgoing.offset += len(part)
         index, outgoing.chunks = outgoing.chunks, outgoing.chunks + 1
         last = outgoing.offset >= len(outgoing.payload)

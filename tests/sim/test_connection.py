@@ -7,11 +7,8 @@ import pytest
 from splitnet.sim.capacity import Capacity, Opportunities, constant
 from splitnet.sim.connection import (
     OPENING_ROUND_TRIPS,
-    PACKET_HEADER_BYTES,
-    SEGMENT_BYTES,
     Connection,
     message_bytes,
-    packed,
 )
 from splitnet.sim.delay import Delay
 from splitnet.sim.kernel import Kernel
@@ -22,32 +19,25 @@ from splitnet.wire import Chunk, Hollow, Message, Ping, Pong, size
 DELAY_S = 0.010
 
 
-def test_a_message_costs_its_frames_and_packets() -> None:
+def test_a_message_costs_its_frames_as_in_the_shaper() -> None:
     ping = Ping(1, 2)
-    assert message_bytes(ping) == size(ping) + 2 + PACKET_HEADER_BYTES
+    assert message_bytes(ping) == size(ping) + 2
     small = Chunk(1, 0, 1, True, 0, Hollow(200))
-    assert message_bytes(small) == size(small) + 2 + 2 + PACKET_HEADER_BYTES
+    assert message_bytes(small) == size(small) + 2 + 2
     large = Chunk(1, 0, 1, True, 0, Hollow(8192))
-    assert message_bytes(large) == size(large) + 2 + 9 + 6 * PACKET_HEADER_BYTES
-
-
-@pytest.mark.parametrize(
-    ("nbytes", "packets"), [(1, 1), (SEGMENT_BYTES, 1), (SEGMENT_BYTES + 1, 2), (14_600, 10)]
-)
-def test_packets_are_full_but_for_the_last(nbytes: int, packets: int) -> None:
-    assert packed(nbytes) == nbytes + packets * PACKET_HEADER_BYTES
+    assert message_bytes(large) == size(large) + 2 + 9
 
 
 class Ends:
     """Both ends of a connection, and what they heard, with the time."""
 
-    def __init__(self, up: Capacity | None = None) -> None:
+    def __init__(self, up: Capacity | None = None, hop_s: float = 0.0) -> None:
         self.kernel = Kernel()
         self.heard: list[tuple[float, object]] = []
         self.accepts = True
         fast = constant(1e12)
         pipes = [Pipe(Direction(c, Delay((0.0,), (DELAY_S,)), 65536)) for c in (up or fast, fast)]
-        self.connection = Connection(self.kernel, pipes[0], pipes[1], self, self, b"peer")
+        self.connection = Connection(self.kernel, pipes[0], pipes[1], self, self, b"peer", hop_s)
 
     def _hear(self, what: object) -> None:
         self.heard.append((round(self.kernel.now_s, 6), what))
@@ -104,6 +94,14 @@ def test_messages_arrive_in_order_after_the_delay() -> None:
     assert [what for what in heard if isinstance(what, Ping)] == pings
     assert Pong(7, 0, Load()) in heard
     assert {time_s for time_s, _ in ends.heard} == {round(began_s + DELAY_S, 6)}
+
+
+def test_a_hop_comes_on_top_of_the_link() -> None:
+    ends = Ends(hop_s=0.002).opened()
+    began_s = ends.kernel.now_s
+    ends.connection.send_up(Ping(1, 0))
+    ends.kernel.run()
+    assert [time_s for time_s, _ in ends.heard] == [round(began_s + DELAY_S + 0.002, 6)]
 
 
 def test_what_is_under_way_to_a_closed_end_is_lost() -> None:

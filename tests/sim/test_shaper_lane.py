@@ -8,8 +8,8 @@ import pytest
 
 from splitnet.sim.capacity import constant
 from splitnet.sim.delay import Delay
-from splitnet.sim.link import Direction
-from splitnet.sim.shaper_lane import CONTROL_BYTES, MAX_TOGETHER, Control, Lane
+from splitnet.sim.link import CONTROL_BYTES, Direction
+from splitnet.sim.shaper_lane import MAX_TOGETHER, Control, Lane
 from splitnet.sim.shaper_sockets import kernel_bytes
 
 QUEUE_BYTES = 65_536

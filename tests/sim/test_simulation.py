@@ -15,7 +15,7 @@ from splitnet.machines.answering import is_late
 from splitnet.machines.worker import WorkerConfig
 from splitnet.sim.phased_link import Phase
 from splitnet.sim.report import problems
-from splitnet.sim.scenario import Restart, Scenario, WorkerSettings
+from splitnet.sim.scenario import Restart, Scenario, Source, WorkerSettings
 from splitnet.sim.simulation import Outcome, Simulation
 from splitnet.sim.stage_clock import slowed
 from tests.sim.scenarios import FOUR_PHASES, LINK, agent, scenario
@@ -49,19 +49,28 @@ def test_on_a_good_link_the_fixed_plan_is_followed(sample_bundle: Bundle) -> Non
     assert outcome.worker_counters["replies"] == len(cloud)
 
 
+def test_rows_in_the_order_of_the_table_begin_again_behind_the_last(sample_bundle: Bundle) -> None:
+    rows = len(sample_bundle.table)
+    ordered = replace(agent(frames=0), source=Source(20.0, rows + 5, order="table"))
+    outcome = run(sample_bundle, scenario(ordered))
+    found = [answer.row for answer in sorted(outcome.answers, key=lambda a: a.delivered.frame)]
+    assert found == [*range(rows), *range(5)]
+
+
 def test_the_latency_is_the_sum_of_what_the_profile_and_the_link_say(
     sample_bundle: Bundle,
 ) -> None:
     link = {"rate": "8mbit", "delay": "5ms"}
-    quiet = agent(frames=30, spread=0.0, step_s=0.0, policy="fixed:plan=bottleneck@0")
+    besides = {"step_s": 0.001, "hop_s": 0.002}
+    quiet = agent("fixed:plan=bottleneck@0", frames=30, spread=0.0, **besides)
     played = scenario(quiet, link=link, worker=WorkerSettings(spread=0.0))
     outcome = run(sample_bundle, played)
     latency_s = outcome.answers[-1].delivered.latency_s
     # prepare, segment 0, exit (a live request makes sure of an answer), encode
-    device_s = 0.001 + 0.004 + 0.001 + 0.001
-    crossing_s = 2 * 0.005 + (1024 + 40) / 1e6
+    device_s = 0.001 + 0.004 + 0.001 + 0.001 + 2 * 0.001  # two jobs: the exit decides in between
+    crossing_s = 2 * (0.005 + 0.002) + (1024 + 40) / 1e6
     cloud_s = 0.001 + 2 * 0.004
-    headers_s = 0.0002  # of messages, frames and packets, both ways
+    headers_s = 0.0001  # of messages and frames, both ways
     assert latency_s == pytest.approx(device_s + crossing_s + cloud_s + headers_s, abs=0.0002)
 
 
