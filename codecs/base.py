@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import prod
 from typing import Any, ClassVar, TypeAlias
@@ -104,6 +104,11 @@ class Codec(ABC):
     def __init__(self, config: Any = None) -> None:
         self.config = self.Config() if config is None else config
 
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """SHA-256 of each table that `Context.tables` must hold, those of inner codecs too."""
+        return ()
+
     @abstractmethod
     def encode(self, array: Array, context: Context = NO_CONTEXT) -> bytes:
         """Return `array` as bytes.
@@ -149,3 +154,8 @@ class Codec(ABC):
         """Return the configuration from which `make_codec` makes an equal codec."""
         config: dict[str, Any] = json.loads(json.dumps(asdict(self.config)))
         return {"id": self.id, **config}
+
+
+def tables_of(codecs: Iterable[Codec]) -> tuple[str, ...]:
+    """Return the SHA-256 of each table that `codecs` need, without repetitions."""
+    return tuple(dict.fromkeys(name for codec in codecs for name in codec.tables))

@@ -10,6 +10,7 @@ import numpy as np
 
 from splitnet.codecs.affine import Affine
 from splitnet.codecs.base import Array, Context
+from splitnet.codecs.block_fitting import fit_blocks
 from splitnet.codecs.clipping import clip_range
 from splitnet.codecs.codebook import Rows, fit_levels
 from splitnet.codecs.fitting import fit_tables
@@ -50,8 +51,9 @@ def calibrate(config: Config, arrays: Sequence[Array]) -> Calibrated:
         A codec or a pipeline. ``affine``, ``symmetric`` and ``refined`` get fixed ranges by
         their ``clip`` rule; ``{"id": "codebook", "bits": b}`` gets its levels (one list a channel
         with ``"per_channel": true``); ``{"id": "rans"}`` gets its table (``"per_channel"`` too),
-        ``{"id": "rans-neighbours"}`` its weights and tables; ``{"id": "previous"}`` those of
-        frames that follow each other, and what its ``intra`` needs.
+        ``{"id": "rans-blocks"}`` its tables, ``{"id": "rans-neighbours"}`` its weights and
+        tables; ``{"id": "previous"}`` those of frames that follow each other, and what its
+        ``intra`` needs; ``sliced`` of rows what its codec needs, and the mean of each channel.
         Anything else, and what has all this already, stays as it is.
     arrays
         float ``(N, C, ...)``, what crosses a cut for calibration samples.
@@ -74,9 +76,13 @@ def calibrate(config: Config, arrays: Sequence[Array]) -> Calibrated:
             if isinstance(codec, Transform):
                 arrays = [codec.split(array)[1] for array in arrays]
         return Calibrated({**config, "codecs": stages}, tables)
+    if config.get("id") == "sliced" and config.get("axis", CHANNEL_AXIS) != CHANNEL_AXIS:
+        found = calibrate(config.get("codec", {"id": "store"}), arrays)
+        means = {"mean": _rows(arrays, True).mean(axis=1, dtype=np.float64).tolist()}
+        return Calibrated({**means, **config, "codec": found.config}, found.tables)
     if config.get("id") == "previous" and "table" not in config:
         return _with_frames(config, arrays)
-    if config.get("id") in ("rans", "rans-neighbours") and "table" not in config:
+    if config.get("id") in ("rans", "rans-blocks", "rans-neighbours") and "table" not in config:
         return _with_table(config, arrays)
     if config.get("id") == "codebook" and "levels" not in config:
         rows = _rows(arrays, bool(config.get("per_channel")))
@@ -106,6 +112,8 @@ def _with_table(config: Config, arrays: Sequence[Array]) -> Calibrated:
     symbols = np.concatenate(arrays)
     if config["id"] == "rans":
         table = fit_tables(symbols, per_channel=bool(config.get("per_channel"))).to_bytes()
+    elif config["id"] == "rans-blocks":
+        table = fit_blocks(symbols).to_bytes()
     else:
         table = fit_neighbourhood(symbols).to_bytes()
     name = hash_of(table)

@@ -1,7 +1,6 @@
 """The pipeline for each tensor of a cut, chosen on calibration data for a target.
 
-The first half of the data fits ranges and tables, the second half measures bytes, errors and
-times. Nothing here has a clock or a network of its own: both come in as functions.
+Nothing here has a clock or a network of its own: both come in as functions.
 """
 
 from __future__ import annotations
@@ -9,42 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Any
+from typing import Any, TypeAlias
 
-import numpy as np
-
-from splitnet.codecs.base import Array, header_of
-from splitnet.codecs.calibrating import Calibrated, calibrate
-from splitnet.codecs.making import make_codec
-from splitnet.codecs.quantiser import FLOATS
+from splitnet.codecs.base import Array
+from splitnet.codecs.candidates import Clock, Option, measure, with_longer_fits
 from splitnet.errors import CodecError
 
-Tensors = Sequence[Sequence[Array]]
+Tensors: TypeAlias = Sequence[Sequence[Array]]
 """For each tensor of the cut, what crosses for each sample, ``(1, ...)``."""
 
-LOSSLESS: tuple[Mapping[str, Any], ...] = (
-    {"id": "store"},
-    {"id": "lz4"},
-    {"id": "pipeline", "codecs": [{"id": "shuffle"}, {"id": "lz4"}]},
-    {"id": "zlib"},
-)
-"""What is tried for every tensor."""
+Options: TypeAlias = tuple[Option, ...]
+"""One option a tensor."""
 
-IMAGES: tuple[Mapping[str, Any], ...] = (
-    {"id": "png"},
-    {"id": "webp", "lossless": True},
-    *({"id": "jpeg", "quality": quality} for quality in (95, 90, 75, 50)),
-    *({"id": "webp", "quality": quality} for quality in (95, 90, 75, 50)),
-)
-"""What is tried behind `pixels` for the network's input."""
-
-LAST: tuple[Mapping[str, Any], ...] = (
-    {"id": "pack"},
-    {"id": "lz4"},
-    {"id": "rans"},
-    {"id": "rans", "per_channel": True},
-)
-"""What is tried behind each quantiser of a float tensor; ``pack`` gets its bits."""
+_NEARLY = 1.4
+"""What takes so many times the bytes that are allowed may fit with a better coder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,32 +50,6 @@ class Target:
             raise CodecError("a choice needs a target: bytes, error or accuracy")
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
-    """A codec for one tensor and what it was measured to do.
-
-    Attributes
-    ----------
-    nbytes
-        Mean over the samples.
-    error
-        Mean squared error by the variance of the values.
-    time_s
-        Encoding and decoding one sample; 0 if nobody gave a clock.
-    """
-
-    codec: Calibrated
-    nbytes: float
-    error: float
-    time_s: float = 0.0
-
-    @property
-    def name(self) -> str:
-        """The stages in words."""
-        stages = self.codec.config.get("codecs", [self.codec.config])
-        return " + ".join(_stage_name(stage) for stage in stages)
-
-
 Judge = Callable[[Sequence[Option]], float]
 """Returns the accuracy of the network with these codecs, one a tensor."""
 
@@ -107,7 +58,7 @@ Judge = Callable[[Sequence[Option]], float]
 class Choice:
     """One option a tensor, and why."""
 
-    options: tuple[Option, ...]
+    options: Options
     reasons: tuple[str, ...]
 
 
@@ -117,7 +68,7 @@ def choose(
     *,
     pixels: Mapping[str, Any] | None = None,
     judge: Judge | None = None,
-    clock: Callable[[], float] | None = None,
+    clock: Clock | None = None,
 ) -> Choice:
     """Return the codecs that meet `target` on calibration data.
 
@@ -132,103 +83,69 @@ def choose(
         No combination meets the target (the message says how near the best one comes), or a
         function that the target needs is missing.
     """
-    if target.accuracy is not None and judge is None:
-        raise CodecError("an accuracy is asked for, but nobody can judge it")
-    if target.time_s is not None and clock is None:
-        raise CodecError("a time is asked for, but there is no clock")
-    limit_s = inf if target.time_s is None else target.time_s / len(tensors)
-    fronts = [_front(measure(samples, pixels, clock), limit_s) for samples in tensors]
+    return choose_each(tensors, [target], pixels=pixels, judge=judge, clock=clock)[0]
+
+
+def choose_each(
+    tensors: Tensors,
+    targets: Sequence[Target],
+    *,
+    pixels: Mapping[str, Any] | None = None,
+    judge: Judge | None = None,
+    clock: Clock | None = None,
+) -> list[Choice]:
+    """Return what `choose` does for each of several targets; every codec is measured once.
+
+    Raises
+    ------
+    CodecError
+        As `choose`, for any of them.
+    """
+    for target in targets:
+        if target.accuracy is not None and judge is None:
+            raise CodecError("an accuracy is asked for, but nobody can judge it")
+        if target.time_s is not None and clock is None:
+            raise CodecError("a time is asked for, but there is no clock")
+    measured = [measure(samples, pixels, clock) for samples in tensors]
+    shorter = _Shorter(tensors, clock)
+    return [_choose(measured, target, shorter, judge) for target in targets]
+
+
+class _Shorter:
+    """Puts coders that take long to fit behind the quantisers of options, once for each option."""
+
+    def __init__(self, tensors: Tensors, clock: Clock | None) -> None:
+        self._tensors = tensors
+        self._clock = clock
+        self._found: dict[int, list[Option]] = {}
+
+    def __call__(self, options: Options, limit_s: float) -> Options:
+        """Return `options` with such a coder wherever one is smaller and fast enough."""
+        pairs = zip(options, self._tensors, strict=True)
+        return tuple(self._best(option, samples, limit_s) for option, samples in pairs)
+
+    def _best(self, option: Option, samples: Sequence[Array], limit_s: float) -> Option:
+        if id(option) not in self._found:  # the list keeps the option, and so its id, alive
+            longer = with_longer_fits(option, samples, self._clock)
+            self._found[id(option)] = [option, *longer]
+        found = self._found[id(option)]
+        return min((o for o in found if o.time_s <= limit_s), key=lambda o: o.nbytes)
+
+
+def _choose(
+    measured: Sequence[Sequence[Option]], target: Target, shorter: _Shorter, judge: Judge | None
+) -> Choice:
+    limit_s = inf if target.time_s is None else target.time_s / len(measured)
+    fronts = [_front(options, limit_s) for options in measured]
     steps = list(_walk(fronts))
     if target.nbytes is not None:
-        options = _within_bytes(steps, target.nbytes)
+        options = _within_bytes(steps, target.nbytes, lambda found: shorter(found, limit_s))
     elif target.error is not None:
-        options = _within_error(fronts, target.error)
+        options = shorter(_within_error(fronts, target.error), limit_s)
     else:
         assert judge is not None and target.accuracy is not None
-        options = _within_accuracy(steps, target.accuracy, judge)
-    last = tuple(
-        _with_neighbours(option, samples, limit_s, clock)
-        for option, samples in zip(options, tensors, strict=True)
-    )
-    return _explain(last, steps, target)
-
-
-def _with_neighbours(
-    option: Option, samples: Sequence[Array], limit_s: float, clock: Callable[[], float] | None
-) -> Option:
-    """Return `option` with the coder that fits longest behind the same quantiser, if it is smaller.
-
-    The symbols, and so the errors, stay as they are.
-    """
-    stages = option.codec.config.get("codecs", [{}])
-    channels_and_places = len(header_of(samples[0]).shape) > 2
-    if stages[0].get("id") not in ("affine", "codebook") or not channels_and_places:
-        return option
-    half = len(samples) // 2
-    config = {"id": "pipeline", "codecs": [stages[0], {"id": "rans-neighbours"}]}
-    other = _measure(calibrate(config, samples[:half]), samples[half:], clock)
-    return other if other.nbytes < option.nbytes and other.time_s <= limit_s else option
-
-
-def measure(
-    samples: Sequence[Array],
-    pixels: Mapping[str, Any] | None = None,
-    clock: Callable[[], float] | None = None,
-) -> list[Option]:
-    """Return every candidate for one tensor, measured on the second half of `samples`."""
-    if len(samples) < 2:
-        raise CodecError(f"{len(samples)} samples, at least 2 are needed: to fit and to measure")
-    half = len(samples) // 2
-    fitting, held_out = samples[:half], samples[half:]
-    return [_measure(codec, held_out, clock) for codec in _candidates(fitting, pixels)]
-
-
-def _candidates(samples: Sequence[Array], pixels: Mapping[str, Any] | None) -> Iterator[Calibrated]:
-    """Yield the codecs that are worth trying, fitted to `samples`."""
-    yield from map(Calibrated, map(dict, LOSSLESS))
-    if pixels is not None:
-        for image in IMAGES:
-            yield Calibrated({"id": "pipeline", "codecs": [pixels, image]})
-    header = header_of(samples[0])
-    if header.dtype not in FLOATS:
-        return
-    if header.dtype == "float32":
-        yield Calibrated({"id": "float16"})
-    for kind in _quantisers(len(header.shape) > 1):
-        quantiser = calibrate(kind, samples).config
-        for last in LAST:
-            if last.get("per_channel") and len(header.shape) < 2:
-                continue
-            stage = {**last, "bits": kind["bits"]} if last["id"] == "pack" else last
-            yield calibrate({"id": "pipeline", "codecs": [quantiser, stage]}, samples)
-
-
-def _quantisers(has_channels: bool) -> Iterator[Mapping[str, Any]]:
-    for bits in range(8, 1, -1):
-        clip = "min-max" if bits == 8 else "mse"
-        yield {"id": "affine", "bits": bits, "clip": clip}
-        if has_channels:
-            yield {"id": "affine", "bits": bits, "clip": clip, "per_channel": True}
-        if bits <= 3:
-            yield {"id": "codebook", "bits": bits, "per_channel": has_channels}
-
-
-def _measure(
-    codec: Calibrated, samples: Sequence[Array], clock: Callable[[], float] | None
-) -> Option:
-    made, context = make_codec(codec.config), codec.context
-    nbytes, squares, times = 0, 0.0, []
-    for array in samples:
-        began_s = clock() if clock else 0.0
-        data = made.encode(array, context)
-        decoded = made.decode(data, header_of(array), context)
-        times.append(clock() - began_s if clock else 0.0)
-        nbytes += len(data)
-        squares += float(np.square(decoded.astype(np.float64) - array).sum())
-    values = np.concatenate([array.reshape(-1) for array in samples]).astype(np.float64)
-    scale = float(np.square(values - values.mean()).sum()) if values.size else 0.0
-    error = 0.0 if squares == 0 else squares / scale if scale > 0 else inf
-    return Option(codec, nbytes / len(samples), error, float(np.median(times)))
+        options = shorter(_within_accuracy(steps, target.accuracy, judge), limit_s)
+    return _explain(options, steps, target)
 
 
 def _front(options: Sequence[Option], limit_s: float) -> list[Option]:
@@ -245,7 +162,7 @@ def _front(options: Sequence[Option], limit_s: float) -> list[Option]:
     return front
 
 
-def _walk(fronts: Sequence[list[Option]]) -> Iterator[tuple[Option, ...]]:
+def _walk(fronts: Sequence[list[Option]]) -> Iterator[Options]:
     """Yield combinations from the fewest bytes to the least error.
 
     Each step improves the tensor whose error falls most for a byte (a Lagrangian descent, exact
@@ -272,16 +189,25 @@ def _total(options: Sequence[Option]) -> float:
     return sum(option.nbytes for option in options)
 
 
-def _within_bytes(steps: Sequence[tuple[Option, ...]], nbytes: float) -> tuple[Option, ...]:
-    fitting = [options for options in steps if _total(options) <= nbytes]
-    if not fitting:
-        raise CodecError(
-            f"no codec meets {nbytes:g} bytes a sample, the smallest takes {_total(steps[0]):.0f}"
-        )
-    return min(fitting, key=lambda options: sum(option.error for option in options))
+def _total_error(options: Sequence[Option]) -> float:
+    return sum(option.error for option in options)
 
 
-def _within_error(fronts: Sequence[list[Option]], error: float) -> tuple[Option, ...]:
+def _within_bytes(
+    steps: Sequence[Options], nbytes: float, shorten: Callable[[Options], Options]
+) -> Options:
+    """Return the step of least error that fits once it is shortened."""
+    near = [options for options in steps if _total(options) <= nbytes * _NEARLY]
+    for options in sorted(near, key=_total_error):
+        shortened = shorten(options)
+        if _total(shortened) <= nbytes:
+            return shortened
+    raise CodecError(
+        f"no codec meets {nbytes:g} bytes a sample, the smallest takes {_total(steps[0]):.0f}"
+    )
+
+
+def _within_error(fronts: Sequence[list[Option]], error: float) -> Options:
     found = []
     for front in fronts:
         good = [option for option in front if option.error <= error]
@@ -293,9 +219,7 @@ def _within_error(fronts: Sequence[list[Option]], error: float) -> tuple[Option,
     return tuple(found)
 
 
-def _within_accuracy(
-    steps: Sequence[tuple[Option, ...]], accuracy: float, judge: Judge
-) -> tuple[Option, ...]:
+def _within_accuracy(steps: Sequence[Options], accuracy: float, judge: Judge) -> Options:
     """Search by halving, as accuracy rises along the steps but for noise."""
     best = judge(steps[-1])
     if best < accuracy:
@@ -310,9 +234,7 @@ def _within_accuracy(
     return steps[high]
 
 
-def _explain(
-    options: tuple[Option, ...], steps: Sequence[tuple[Option, ...]], target: Target
-) -> Choice:
+def _explain(options: Options, steps: Sequence[Options], target: Target) -> Choice:
     reasons = []
     for number, option in enumerate(options):
         others = sorted(
@@ -341,12 +263,3 @@ def _explain(
     ]
     total = f"{_total(options):.0f} bytes a sample in all; asked for: {', '.join(limits)}"
     return Choice(options, (*reasons, total))
-
-
-def _stage_name(stage: Mapping[str, Any]) -> str:
-    words = [str(stage["id"])]
-    if "bits" in stage:
-        words.append(f"{stage['bits']} bit")
-    if stage.get("per_channel") or len(stage.get("levels", ())) > 1:
-        words.append("per channel")
-    return " ".join(words)

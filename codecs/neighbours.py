@@ -39,6 +39,11 @@ class RansNeighbours(Codec):
     id = "rans-neighbours"
     Config = RansNeighboursConfig
 
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """SHA-256 of the table."""
+        return (self.config.table,)
+
     def encode(self, array: Array, context: Context = NO_CONTEXT) -> bytes:
         """Return the coded symbols of a uint8 array."""
         found = self._neighbourhood(header_of(array), context)
@@ -90,7 +95,7 @@ def load_neighbourhood(name: str, context: Context) -> Neighbourhood:
     return _load(name, find_table(name, context))
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def _load(name: str, data: bytes) -> Neighbourhood:
     check_hash(name, data)
     return Neighbourhood.from_bytes(data)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from splitnet.codecs.base import NO_CONTEXT, Array, Buffer, Codec, Context, Header
+from splitnet.codecs.base import NO_CONTEXT, Array, Buffer, Codec, Context, Header, tables_of
 from splitnet.codecs.making import make_codec
 from splitnet.codecs.store import Store
 from splitnet.codecs.transform import Transform
@@ -47,6 +47,11 @@ class Pipeline(Codec):
             if not isinstance(stage, Transform):
                 raise CodecError(f"pipeline: {stage.id!r} is no transform, it must come last")
             self._transforms.append(stage)
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """SHA-256 of each table that a stage needs."""
+        return tables_of([*self._transforms, self._last])
 
     def encode(self, array: Array, context: Context = NO_CONTEXT) -> bytes:
         """Return the sides and what the last stage makes of the rest of `array`."""

@@ -62,6 +62,11 @@ class Previous(Codec):
         super().__init__(config)
         self._intra = make_codec(config.intra)
 
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """SHA-256 of the table of predicted frames, and what `intra` needs."""
+        return (self.config.table, *self._intra.tables)
+
     def encode(self, array: Array, context: Context = NO_CONTEXT) -> bytes:
         """Return the frame, predicted from the newest one in front if that is shorter."""
         header = header_of(array)

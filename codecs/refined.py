@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splitnet.codecs.affine import Affine, AffineConfig
-from splitnet.codecs.base import NO_CONTEXT, Array, Buffer, Codec, Context, Header
+from splitnet.codecs.base import NO_CONTEXT, Array, Buffer, Codec, Context, Header, tables_of
 from splitnet.codecs.bits import Pack, PackConfig
 from splitnet.codecs.making import make_codec
 from splitnet.codecs.packing import pack, unpack
@@ -80,6 +80,11 @@ class Refined(Codec):
         self._quantiser = _Fine(config.quantiser(), config.refinements)
         self._base = make_codec(config.base) if config.base else Pack(PackConfig(config.bits))
         self._layer = make_codec(config.layer) if config.layer else Pack(PackConfig(1))
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """SHA-256 of each table that the writers of base and refinements need."""
+        return tables_of([self._base, self._layer])
 
     def encode_refinements(self, array: Array, context: Context = NO_CONTEXT) -> list[bytes]:
         """Return the base and each refinement.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from math import isfinite
@@ -68,6 +68,11 @@ class Sliced(Codec):
         super().__init__(config)
         self._codec = make_codec(self.config.codec)
 
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """SHA-256 of each table that the codec of the slices needs."""
+        return self._codec.tables
+
     def encode(self, array: Array, context: Context = NO_CONTEXT) -> bytes:
         """Return entries and slices."""
         bounds = self._bounds(header_of(array))
@@ -85,17 +90,10 @@ class Sliced(Codec):
         DamagedSliceError
             Slices are damaged and `context` does not ask to fill them.
         """
-        bounds = self._bounds(header)
-        parts = [self._part(header, *ends) for ends in bounds]
-        self._codec.encoded_header(parts[0])  # refuses the dtype or the shape
+        if context.damaged is None:
+            return self.decode_batch([data], [header], context)[0]
+        bounds, parts = self._parts(header)
         pieces = _pieces(memoryview(data), len(bounds))
-        if context.damaged is None and None in pieces:
-            numbers = tuple(number for number, piece in enumerate(pieces) if piece is None)
-            raise DamagedSliceError(
-                f"sliced: of {len(pieces)} slices these are damaged: "
-                f"{', '.join(map(str, numbers))}",
-                numbers,
-            )
         decoded = [
             None if piece is None else self._codec.decode(piece, part, context)
             for piece, part in zip(pieces, parts, strict=True)
@@ -105,10 +103,25 @@ class Sliced(Codec):
             place = self._place(*ends)
             if values is not None:
                 array[place] = values
-            elif context.damaged is not None:
+            else:
                 array[place] = self._filling(header)[place]
                 context.damaged.append(number)
         return array
+
+    def decode_batch(
+        self, datas: Sequence[Buffer], headers: Sequence[Header], context: Context = NO_CONTEXT
+    ) -> list[Array]:
+        """Return the array of each payload; the same slices of all are decoded at once."""
+        if context.damaged is not None or len(set(headers)) != 1:
+            return super().decode_batch(datas, headers, context)
+        bounds, parts = self._parts(headers[0])
+        pieces = [_whole(_pieces(memoryview(data), len(bounds))) for data in datas]
+        columns = [
+            self._codec.decode_batch(column, [part] * len(datas), context)
+            for column, part in zip(zip(*pieces, strict=True), parts, strict=True)
+        ]
+        axis = self.config.axis
+        return [np.concatenate(values, axis=axis) for values in zip(*columns, strict=True)]
 
     def encoded_header(self, header: Header) -> Header | None:
         """Return entries and slices, where their codec tells its sizes."""
@@ -128,6 +141,13 @@ class Sliced(Codec):
         count = max(1, min(self.config.slices, length))
         ends = [length * number // count for number in range(count + 1)]
         return list(pairwise(ends))
+
+    def _parts(self, header: Header) -> tuple[list[tuple[int, int]], list[Header]]:
+        """Return where each slice lies, and its header; refuses what the codec refuses."""
+        bounds = self._bounds(header)
+        parts = [self._part(header, *ends) for ends in bounds]
+        self._codec.encoded_header(parts[0])
+        return bounds, parts
 
     def _place(self, first: int, stop: int) -> tuple[slice, ...]:
         axis: int = self.config.axis
@@ -163,3 +183,14 @@ def _pieces(data: memoryview, count: int) -> list[memoryview | None]:
         piece = data[first : first + length]
         pieces.append(piece if zlib.crc32(piece) == checksum and len(piece) == length else None)
     return pieces
+
+
+def _whole(pieces: list[memoryview | None]) -> list[memoryview]:
+    """Return `pieces` (raises `DamagedSliceError` if any of them is damaged)."""
+    numbers = tuple(number for number, piece in enumerate(pieces) if piece is None)
+    if numbers:
+        raise DamagedSliceError(
+            f"sliced: of {len(pieces)} slices these are damaged: {', '.join(map(str, numbers))}",
+            numbers,
+        )
+    return [piece for piece in pieces if piece is not None]

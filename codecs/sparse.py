@@ -9,7 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from splitnet.codecs.base import NO_CONTEXT, Array, Buffer, Codec, Context, Header, header_of
+from splitnet.codecs.base import (
+    NO_CONTEXT,
+    Array,
+    Buffer,
+    Codec,
+    Context,
+    Header,
+    header_of,
+    tables_of,
+)
 from splitnet.codecs.making import make_codec
 from splitnet.codecs.packing import pack, unpack
 from splitnet.codecs.quantiser import FLOATS
@@ -88,6 +97,11 @@ class ZeroMap(Codec):
     def __init__(self, config: ZeroMapConfig | None = None) -> None:
         super().__init__(config)
         self._map, self._values = make_codec(self.config.map), make_codec(self.config.values)
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """SHA-256 of each table that the codecs of map and values need."""
+        return tables_of([self._map, self._values])
 
     def encode(self, array: Array, context: Context = NO_CONTEXT) -> bytes:
         """Return the map and the values that are not zero."""

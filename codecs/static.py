@@ -29,6 +29,11 @@ class Rans(Codec):
     id = "rans"
     Config = RansConfig
 
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """SHA-256 of the table."""
+        return (self.config.table,)
+
     def encode(self, array: Array, context: Context = NO_CONTEXT) -> bytes:
         """Return the coded symbols of a uint8 array."""
         found = self._tables(header_of(array), context)

@@ -152,25 +152,27 @@ class ChannelTables:
     tables
         The tables themselves.
     channels
-        Number of the table of each channel; empty if the only table serves arrays of any shape.
+        Number of the table of each channel, of which an array may have only the first ones; empty
+        if the only table serves arrays of any shape.
     """
 
     tables: Tables
     channels: bytes = b""
 
     def check_shape(self, shape: tuple[int, ...]) -> None:
-        """Raise `CodecError` if the tables are those of another number of channels."""
-        if self.channels and (len(shape) < 2 or shape[1] != len(self.channels)):
+        """Raise `CodecError` if there are tables for fewer channels."""
+        if self.channels and (len(shape) < 2 or shape[1] > len(self.channels)):
             raise CodecError(
                 f"tables of {len(self.channels)} channels do not fit an array of shape {shape}, "
-                "whose axis 1 must have as many"
+                "whose axis 1 must have no more"
             )
 
     def which(self, shape: tuple[int, ...]) -> Which | None:
         """Return the table of each symbol of an array of `shape`, ``None`` if there is only one."""
         if len(self.tables.frequencies) == 1:
             return None
-        sample = np.repeat(np.frombuffer(self.channels, np.uint8), prod(shape[2:]))
+        channels = np.frombuffer(self.channels[: shape[1]], np.uint8)
+        sample = np.repeat(channels, prod(shape[2:]))
         return sample if shape[0] == 1 else np.tile(sample, shape[0])
 
     def to_bytes(self) -> bytes:
@@ -241,7 +243,7 @@ def load_channel_tables(name: str, context: Context) -> ChannelTables:
     return _load(name, find_table(name, context))
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def _load(name: str, data: bytes) -> ChannelTables:
     check_hash(name, data)
     return ChannelTables.from_bytes(data)

@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 from splitnet.config import nearest
 from splitnet.errors import ConfigError, UnknownNameError
 
-Kind: TypeAlias = Literal["codecs", "policies", "sources", "confidences"]
+Kind: TypeAlias = Literal["codecs", "policies", "recipes", "sources", "confidences"]
 
 _BUILT_IN: dict[Kind, dict[str, str]] = {
     "codecs": {
@@ -24,8 +24,10 @@ _BUILT_IN: dict[Kind, dict[str, str]] = {
         "codebook": "splitnet.codecs.codebook:Codebook",
         "float16": "splitnet.codecs.half:Half",
         "top-k": "splitnet.codecs.sparse:TopK",
+        "first-channels": "splitnet.codecs.first_channels:FirstChannels",
         "zero-map": "splitnet.codecs.sparse:ZeroMap",
         "shuffle": "splitnet.codecs.shuffle:Shuffle",
+        "zigzag": "splitnet.codecs.zigzag:Zigzag",
         "pack": "splitnet.codecs.bits:Pack",
         "refined": "splitnet.codecs.refined:Refined",
         "sliced": "splitnet.codecs.sliced:Sliced",
@@ -37,6 +39,7 @@ _BUILT_IN: dict[Kind, dict[str, str]] = {
         "zstd": "splitnet.codecs.zstd:Zstd",
         "lz4": "splitnet.codecs.lossless:Lz4",
         "rans": "splitnet.codecs.static:Rans",
+        "rans-blocks": "splitnet.codecs.blocks:RansBlocks",
         "previous": "splitnet.codecs.previous:Previous",
         "rans-neighbours": "splitnet.codecs.neighbours:RansNeighbours",
         "rans-adaptive": "splitnet.codecs.adaptive:RansAdaptive",
@@ -46,12 +49,20 @@ _BUILT_IN: dict[Kind, dict[str, str]] = {
         "fixed": "splitnet.policies.fixed:Fixed",
         "greedy": "splitnet.policies.greedy:Greedy",
     },
+    "recipes": {
+        "entropic": "splitnet.training.entropic:Entropic",
+        "bottlefit": "splitnet.training.bottlefit:BottleFit",
+        "ghnd": "splitnet.training.ghnd:Ghnd",
+        "autoencoder": "splitnet.training.autoencoder:Autoencoder",
+    },
     "sources": {
         "npz": "splitnet.edge.sources:NpzSource",
         "images": "splitnet.edge.sources:ImageSource",
     },
     "confidences": {
         "max-softmax": "splitnet.runtime.answers:max_softmax",
+        "entropy": "splitnet.runtime.answers:entropy",
+        "margin": "splitnet.runtime.answers:margin",
     },
 }
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from splitnet.codecs import NO_CONTEXT, Array, Codec, Context, Header, header_of, make_codec
+from splitnet.codecs.blocks import BlockTables
 from splitnet.codecs.neighbourhood import WEIGHT_BITS, Neighbourhood
 from splitnet.codecs.references import References
 from splitnet.codecs.tables import ESCAPE, ChannelTables, Tables, hash_of, scale_frequencies
@@ -198,6 +199,19 @@ def has_channels(header: Header) -> bool:
     return len(header.shape) >= 2
 
 
+def two_channels(header: Header) -> bool:
+    return len(header.shape) >= 2 and header.shape[1] >= 2
+
+
+def first_three(array: Array, found: Array) -> bool:
+    """The first three channels are as they were, the others zero."""
+    return np.array_equal(found[:, :3], array[:, :3]) and not found[:, 3:].any()
+
+
+def up_to_three(header: Header) -> bool:
+    return len(header.shape) >= 2 and header.shape[1] <= 3
+
+
 def three_channels(header: Header) -> bool:
     return len(header.shape) >= 2 and header.shape[1] == 3
 
@@ -248,7 +262,24 @@ def neighbours(frames: int = 1) -> tuple[str, Context]:
     return hash_of(data), Context({hash_of(data): data})
 
 
+def blocks(side: int) -> tuple[str, Context]:
+    """Return the hash of tables for blocks of 3 channels, made of integers too, and a context."""
+    symbols = np.arange(256)
+    rows = np.zeros((4, ESCAPE + 1), np.uint16)
+    for number, row in enumerate(rows):
+        weights = np.maximum(150 - np.abs(symbols - 80 * number), 0) ** 2
+        row[:256] = scale_frequencies(weights, (1 << 12) - 1)
+        row[ESCAPE] = 1
+    choices = np.zeros((2, ESCAPE + 1), np.uint16)
+    choices[:, [0, 1, 2, 3, ESCAPE]] = [[10, 3, 1, 1, 1], [1, 1, 3, 10, 1]]
+    of_choices = ChannelTables(Tables(choices, 4), bytes([0, 1, 0]))
+    data = BlockTables(side, of_choices, Tables(rows, 12)).to_bytes()
+    return hash_of(data), Context({hash_of(data): data})
+
+
 NEIGHBOURS, NEIGHBOURS_CONTEXT = neighbours()
+CHANNEL_BLOCKS, CHANNEL_BLOCKS_CONTEXT = blocks(0)
+SMALL_BLOCKS, SMALL_BLOCKS_CONTEXT = blocks(2)
 PREVIOUS, PREVIOUS_CONTEXT = neighbours(frames=2)
 
 
@@ -277,6 +308,8 @@ CASES = [
     Case({"id": "zstd", "level": 1}),
     Case({"id": "shuffle"}),
     Case(pipeline({"id": "shuffle"}, {"id": "lz4"})),
+    Case({"id": "zigzag"}, ("uint8",)),
+    Case({"id": "zigzag", "centre": 7}, ("uint8",)),
     Case({"id": "codebook", "bits": 1, "levels": [[0.0, 1.5]]}, FLOATS, anything),
     Case(
         {"id": "codebook", "bits": 2, "levels": [[0, 0.5, 1, 2], [-1, 0, 1, 4], [0, 1, 2, 3]]},
@@ -297,6 +330,35 @@ CASES = [
         pipeline({"id": "top-k", "share": 0.5}, {"id": "affine", "bits": 4}, {"id": "zlib"}),
         FLOATS,
         anything,
+    ),
+    Case(
+        {"id": "first-channels", "channels": 3},
+        check=first_three,
+        accepts=lambda header: len(header.shape) >= 2 and header.shape[1] >= 3,
+        keeps_nan=True,
+    ),
+    Case(
+        pipeline(
+            {"id": "first-channels", "channels": 2},
+            {"id": "symmetric", "bits": 8, "largest": [127.0]},
+            {"id": "rans", "table": CHANNEL_TABLES},
+        ),
+        FLOATS,
+        anything,
+        accepts=two_channels,
+        context=CHANNEL_TABLES_CONTEXT,
+    ),
+    Case(
+        {
+            "id": "sliced",
+            "slices": 3,
+            "axis": 2,
+            "codec": pipeline({"id": "affine", "bits": 8}, {"id": "rans", "table": ONE_TABLE}),
+        },
+        FLOATS,
+        half_step(8),
+        accepts=lambda header: len(header.shape) > 2,
+        context=ONE_TABLE_CONTEXT,
     ),
     Case({"id": "zero-map"}),
     Case({"id": "zero-map", "map": {"id": "lz4"}, "values": {"id": "zlib"}}),
@@ -372,12 +434,24 @@ CASES = [
         accepts=three_channels,
         context=NEIGHBOURS_CONTEXT,
     ),
+    Case(
+        {"id": "rans-blocks", "table": CHANNEL_BLOCKS},
+        ("uint8",),
+        accepts=up_to_three,
+        context=CHANNEL_BLOCKS_CONTEXT,
+    ),
+    Case(
+        {"id": "rans-blocks", "table": SMALL_BLOCKS},
+        ("uint8",),
+        accepts=up_to_three,
+        context=SMALL_BLOCKS_CONTEXT,
+    ),
     Case({"id": "rans", "table": ONE_TABLE}, ("uint8",), context=ONE_TABLE_CONTEXT),
     Case({"id": "rans", "table": FEW_SYMBOLS}, ("uint8",), context=FEW_SYMBOLS_CONTEXT),
     Case(
         {"id": "rans", "table": CHANNEL_TABLES},
         ("uint8",),
-        accepts=three_channels,
+        accepts=up_to_three,
         context=CHANNEL_TABLES_CONTEXT,
     ),
     Case(

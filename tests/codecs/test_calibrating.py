@@ -34,6 +34,7 @@ ARRAYS = [
             "id": "pipeline",
             "codecs": [{"id": "affine", "bits": 3}, {"id": "rans", "per_channel": True}],
         },
+        {"id": "pipeline", "codecs": [{"id": "affine", "bits": 3}, {"id": "rans-blocks"}]},
         {"id": "store"},
     ],
 )
@@ -79,3 +80,31 @@ def test_wrong_levels_are_named(config: dict[str, Any]) -> None:
 def test_calibration_needs_data() -> None:
     with pytest.raises(CodecError, match="at least one array"):
         calibrate({"id": "affine"}, [])
+
+
+def test_slices_of_rows_get_tables_and_the_means_of_the_channels() -> None:
+    stages = [{"id": "affine", "bits": 3}, {"id": "rans", "per_channel": True}]
+    inner = {"id": "pipeline", "codecs": stages}
+    found = calibrate({"id": "sliced", "slices": 3, "axis": 2, "codec": inner}, ARRAYS)
+    codec = make_codec(found.config)
+    assert codec.tables == tuple(found.tables)
+    np.testing.assert_allclose(found.config["mean"], np.concatenate(ARRAYS).mean(axis=(0, 2, 3)))
+    data = [codec.encode(array, found.context) for array in ARRAYS]
+    headers = [header_of(array) for array in ARRAYS]
+    together = codec.decode_batch(data, headers, found.context)
+    for decoded, payload, header in zip(together, data, headers, strict=True):
+        assert np.array_equal(decoded, codec.decode(payload, header, found.context))
+
+
+def test_a_prefix_of_channels_gets_tables_of_its_own() -> None:
+    stages = [
+        {"id": "first-channels", "channels": 2},
+        {"id": "symmetric", "bits": 8, "largest": [127.0]},
+        {"id": "rans", "per_channel": True},
+    ]
+    found = calibrate({"id": "pipeline", "codecs": stages}, ARRAYS)
+    codec = make_codec(found.config)
+    data = codec.encode(ARRAYS[0], found.context)
+    decoded = codec.decode(data, header_of(ARRAYS[0]), found.context)
+    assert np.array_equal(decoded[:, :2], np.rint(ARRAYS[0][:, :2]))
+    assert not decoded[:, 2:].any()

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from splitnet.codecs import Array, header_of, make_codec
-from splitnet.codecs.choosing import Option, Target, choose, measure
+from splitnet.codecs.candidates import Option, measure
+from splitnet.codecs.choosing import Target, choose, choose_each
 from splitnet.errors import CodecError
 
 RANDOM = np.random.default_rng(0)
@@ -49,12 +50,28 @@ def test_the_fewest_bytes_within_an_error() -> None:
     assert "asked for: at most error 0.01" in choice.reasons[-1]
 
 
+SMOOTH = list(
+    RANDOM.normal(size=(24, 1, 4, 16, 16)).cumsum(axis=3).cumsum(axis=4).astype(np.float32)
+)
+
+
 def test_neighbours_are_tried_behind_the_quantiser_that_won() -> None:
-    steps = RANDOM.normal(size=(24, 1, 4, 16, 16)).cumsum(axis=3).cumsum(axis=4)
-    smooth = list(steps.astype(np.float32))
-    (option,) = choose([smooth], Target(error=0.01)).options
+    (option,) = choose([SMOOTH], Target(error=0.01)).options
     assert option.name.endswith("+ rans-neighbours")
-    works(option, smooth[0])
+    works(option, SMOOTH[0])
+
+
+def test_bytes_that_neighbours_save_are_spent() -> None:
+    plain = min(option.error for option in measure(SMOOTH) if option.nbytes <= 500)
+    (option,) = choose([SMOOTH], Target(nbytes=500)).options
+    assert option.error < plain
+    assert option.nbytes <= 500
+
+
+def test_several_targets_are_met_as_if_each_were_alone() -> None:
+    targets = [Target(error=0.01), Target(nbytes=500)]
+    for found, target in zip(choose_each([WIDE], targets), targets, strict=True):
+        assert found.options[0].nbytes == choose([WIDE], target).options[0].nbytes
 
 
 def test_every_tensor_gets_its_own() -> None:

@@ -131,10 +131,18 @@ def test_a_table_for_each_symbol_of_a_batch() -> None:
     assert which.tolist() == [0, 0, 0, 1, 1, 1] * 2
 
 
-@pytest.mark.parametrize("shape", [(), (4,), (2, 5), (1, 5, 2, 2)])
-def test_other_channels_are_refused(shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("shape", [(), (4,), (2, 7), (1, 7, 2, 2)])
+def test_more_channels_than_tables_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(CodecError, match="channels"):
         fit_tables(symbols_of_channels(), per_channel=True).check_shape(shape)
+
+
+def test_the_first_channels_have_their_own_tables() -> None:
+    fitted = fit_tables(symbols_of_channels(6), per_channel=True)
+    fitted.check_shape((1, 2, 3))
+    which = fitted.which((1, 2, 3))
+    assert which is not None
+    assert which.tolist() == [0, 0, 0, 1, 1, 1]
 
 
 def test_what_cannot_be_fitted_is_refused() -> None:
