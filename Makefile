@@ -68,6 +68,8 @@ bench: $(VENV)/.ready
 	$(BIN)/python benchmarks/edge_footprint.py --json out/edge_footprint.json
 	$(BIN)/python benchmarks/shaper.py --json out/shaper.json
 	$(BIN)/python benchmarks/partition.py --json out/partition.json
+	$(BIN)/python benchmarks/early_exit.py --json out/early_exit.json --picture out/early_exit.png
+	$(BIN)/python benchmarks/prediction.py --json out/prediction.json
 	$(BIN)/python benchmarks/link_step.py --json out/link_step.json
 
 clean:

@@ -47,6 +47,7 @@ from splitnet.runtime.answers import score
 from splitnet.runtime.device import DeviceRuntime
 from splitnet.runtime.executor import Executor
 from splitnet.runtime.jobs import Ran, run_stages
+from splitnet.runtime.reading import Reading
 from splitnet.transport.dealer import Down, Up
 from splitnet.transport.reactor import Reactor
 from splitnet.wire import decode, encode
@@ -268,19 +269,19 @@ class EdgeAgent:
         if delivered.result is None:
             return Answer(None, None, None, delivered.error)
         try:
-            found, confidence = self._read(delivered.result)
+            found = self._read(delivered.result)
             right = None
             if frame.truth is not None:
-                right = float(score(np.array([found]), frame.truth[np.newaxis])[0])
+                right = float(score(np.array([found.labels]), frame.truth[np.newaxis])[0])
         except SplitnetError as error:
             return Answer(None, None, None, one_line(error))
-        return Answer(found, confidence, right, delivered.error)
+        return Answer(found.labels, found.confidence, right, delivered.error, found.details)
 
-    def _read(self, result: LocalResult | CloudResult) -> tuple[list[int], float]:
+    def _read(self, result: LocalResult | CloudResult) -> Reading:
         if isinstance(result, CloudResult):
             return self._runtime.decode_reply(result.payload, result.dims)
-        assert isinstance(result.answer, list)
-        return result.answer, result.confidence
+        assert isinstance(result.answer, Reading)
+        return result.answer
 
 
 def _parsed(frames: list[bytes]) -> Received | Garbled:

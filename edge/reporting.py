@@ -18,12 +18,13 @@ KEPT_LATENCIES = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the application gets for one frame."""
+    """What the application gets for one frame (see `splitnet.runtime.reading.Reading`)."""
 
     labels: list[int] | None
     confidence: float | None
     score: float | None
     error: str | None
+    details: list[Any] | None = None
 
 
 def answer_line(delivered: Deliver, frame: Frame, answer: Answer) -> dict[str, Any]:
@@ -34,6 +35,7 @@ def answer_line(delivered: Deliver, frame: Frame, answer: Answer) -> dict[str, A
         "frame": delivered.frame,
         "name": frame.name,
         "labels": answer.labels,
+        "details": answer.details,
         "confidence": rounded(answer.confidence),
         "score": rounded(answer.score),
         "latency_ms": milliseconds(delivered.latency_s),

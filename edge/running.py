@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from splitnet.devices import own_profile
 from splitnet.edge.agent import EdgeAgent
 from splitnet.edge.config import EdgeConfig
 from splitnet.edge.connecting import Connector
@@ -13,11 +14,13 @@ from splitnet.edge.reporting import Summary
 from splitnet.edge.sources import Source, open_source, readable_sample
 from splitnet.errors import ConfigError
 from splitnet.machines.agent import AgentConfig, AgentMachine
+from splitnet.machines.fitting import fitted
 from splitnet.machines.link import LinkConfig
 from splitnet.policies.making import make_policy
 from splitnet.runtime.device import DeviceRuntime
 from splitnet.runtime.directory import open_bundle
 from splitnet.runtime.emulation import Emulation, make_stretcher, parse_emulation
+from splitnet.runtime.reading import AnswerForm, answer_form
 from splitnet.runtime.warmup import warm_up
 from splitnet.transport.reactor import Reactor
 from splitnet.values import TensorSpec
@@ -42,8 +45,11 @@ def run_edge(
     policy = make_policy(config.policy)
     source = open_source(config.source)
     bundle = open_bundle(config.bundle)
-    _check_labels(source, bundle.contract.outputs[0])
+    _check_labels(source, bundle.contract.outputs[0], answer_form(bundle.contract))
     stretcher = make_stretcher(emulated, bundle.advice)
+    known = own_profile(bundle.advice.profiles, config.device)
+    if known is not None:
+        bundle = fitted(bundle, policy, known)
     runtime = DeviceRuntime(config.bundle, bundle, config.threads, stretcher)
     profile = warm_up(runtime, bundle, readable_sample(source))
     shortfall = stretcher.shortfall()
@@ -80,11 +86,18 @@ def _agent_config(config: EdgeConfig) -> AgentConfig:
     )
 
 
-def _check_labels(source: Source, output: TensorSpec) -> None:
-    """Refuse a source whose samples have another number of labels than the output `output`."""
+def _check_labels(source: Source, output: TensorSpec, form: AnswerForm) -> None:
+    """Refuse a source whose samples have another number of labels than the model's answers."""
     first = next(source.frames(), None)
+    if first is None or first.truth is None:
+        return
+    if not form.labelled:
+        raise ConfigError(
+            f"--source {source.spec}: the data has labels, and the answers of this model are none; "
+            "give samples without labels"
+        )
     count = output.dims[1] if len(output.dims) == 3 else 1
-    if first is not None and first.truth is not None and len(first.truth) != count:
+    if isinstance(count, int) and len(first.truth) != count:
         raise ConfigError(
             f"--source {source.spec}: the model gives {count} labels a sample, the data has "
             f"{len(first.truth)}; give samples of this model, or without labels"

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from splitnet import registry
 from splitnet.errors import ConfigError
+from splitnet.runtime.inputs import Sample
 from splitnet.runtime.samples import (
     IMAGE_SUFFIXES,
     Samples,
@@ -34,13 +35,14 @@ class Frame:
     name
         What people know it by: the file, or its row.
     load
-        Reads the sample; called on the executor's thread.
+        Reads the sample: an array, or a mapping with one for each input of the network by its
+        name. Called on the executor's thread.
     truth
         The right labels ``(P,)``, if the source knows them.
     """
 
     name: str
-    load: Callable[[], Array]
+    load: Callable[[], Sample]
     truth: NDArray[np.int64] | None = None
 
 
@@ -80,14 +82,14 @@ class _SampleSource(Source):
             item = samples.x[index]
             name = str(item) if isinstance(item, Path) else f"{place}[{index + (rows.start or 0)}]"
             truth = None if samples.y is None else samples.y[index]
-            yield Frame(name, partial(samples.load, index), truth)
+            yield Frame(name, partial(samples.sample, index), truth)
 
     @abstractmethod
     def _read(self, path: Path) -> Samples: ...
 
 
 class NpzSource(_SampleSource):
-    """The rows of ``x`` in an ``.npz`` file, with labels if there is a ``y``."""
+    """The rows of an ``.npz`` file: ``x`` or an array an input, with labels if there is a ``y``."""
 
     id = "npz"
 
@@ -137,7 +139,7 @@ def open_source(spec: str) -> Source:
     )
 
 
-def readable_sample(source: Source) -> Callable[[], Array]:
+def readable_sample(source: Source) -> Callable[[], Sample]:
     """Return how to read the first sample of `source` that can be read at all.
 
     Raises

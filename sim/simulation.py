@@ -11,6 +11,7 @@ from random import Random
 from splitnet.bundle import Bundle
 from splitnet.errors import ConfigError
 from splitnet.machines.agent import AgentMachine
+from splitnet.machines.fitting import fitted
 from splitnet.policies.making import make_policy
 from splitnet.sim.agent import Answer, Drop, Happening, SimulatedAgent
 from splitnet.sim.connection import Connection
@@ -119,10 +120,11 @@ class Simulation:
         link_config = replace(
             settings.bounds.link, device=name, seed=Random(f"{seed}/link").getrandbits(32)
         )
+        policy = make_policy(settings.policy)
         machine = AgentMachine(
-            self._bundle,
+            fitted(self._bundle, policy, profile),
             profile,
-            make_policy(settings.policy),
+            policy,
             replace(settings.bounds, link=link_config),
         )
         _check_deadline(machine, name, settings.bounds.deadline_s)

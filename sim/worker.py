@@ -40,7 +40,8 @@ class SimulatedWorker:
         self._settings = settings
         profile = simulated_profile(bundle.advice.profiles, settings)
         self._clock = StageClock(profile, settings.spread, random)
-        reply_bytes = sum(spec.sample_bytes() for spec in bundle.contract.outputs)
+        sizes = bundle.advice.sizes
+        reply_bytes = sum(spec.sample_bytes(sizes) for spec in bundle.contract.answers)
         self._result = ItemResult(Hollow(reply_bytes))
         self._connections: dict[bytes, Connection] = {}
         self._machine: WorkerMachine | None = None

@@ -13,8 +13,9 @@ from splitnet.config import nearest
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "cuts": ("splitnet.builder.cuts_cli:main", "show where a model can be cut, and what it costs"),
     "build": ("splitnet.builder.cli:main_build", "cut a model, train what is learned, write it"),
+    "train": ("splitnet.builder.train_cli:main", "train a learned path by a recipe"),
     "inspect": ("splitnet.builder.cli:main_inspect", "show cuts, paths and plans of a bundle"),
-    "verify": ("splitnet.builder.cli:main_verify", "prove a bundle on this machine"),
+    "verify": ("splitnet.builder.verify_cli:main_verify", "prove a bundle on this machine"),
     "profile": ("splitnet.builder.profile_cli:main", "measure a bundle's stages on this device"),
     "codecs": ("splitnet.builder.codec_cli:main", "choose the codecs of a path for a target"),
     "edge": ("splitnet.edge.cli:main", "answer frames on this device and through a worker"),

@@ -42,6 +42,9 @@ class DeviceClass:
         Engine, threads and arithmetic of the figure.
     source
         Where it was published.
+    arithmetic
+        How splitnet computes there, which says how far results may be off (docs/verify.md): in
+        float32 on the processor, in float16 on a GPU.
     """
 
     name: str
@@ -49,6 +52,7 @@ class DeviceClass:
     reference_s: float
     measured: str
     source: str = NCNN
+    arithmetic: str = "aarch64"
 
 
 _CLASSES = (
@@ -57,7 +61,9 @@ _CLASSES = (
     DeviceClass("raspberry-pi-4", "Cortex-A72, 1.8 GHz", 0.09348, _FLOAT32),
     DeviceClass("raspberry-pi-5", "Cortex-A76, 2.4 GHz", 0.01638, _FLOAT16),
     DeviceClass("jetson-nano", "Cortex-A57", 0.09399, _FLOAT32),
-    DeviceClass("jetson-nano-gpu", "Maxwell GPU, 128 cores", 0.01299, _VULKAN),
+    DeviceClass(
+        "jetson-nano-gpu", "Maxwell GPU, 128 cores", 0.01299, _VULKAN, arithmetic="float16"
+    ),
     DeviceClass("jetson-tx2-nx", "Denver2 and Cortex-A57, 2.0 GHz", 0.05954, _FLOAT32),
     DeviceClass("jetson-agx-xavier", "Carmel, 2.2 GHz", 0.02468, _FLOAT16),
     DeviceClass("jetson-orin-nano", "Cortex-A78AE", 0.01937, _FLOAT16),
@@ -104,26 +110,39 @@ def named_profile(profiles: Sequence[Profile], name: str | None = None) -> Profi
     return by_name[name]
 
 
+def own_profile(profiles: Sequence[Profile], device: str) -> Profile | None:
+    """Return the profile of the device `device`, or the first one, ``None`` if there is none."""
+    own = [profile for profile in profiles if profile.device == device]
+    return next(iter([*own, *profiles]), None)
+
+
 def scaled(profile: Profile, factor: float, device: str) -> Profile:
     """Return the profile of `device`, which takes `factor` times as long for everything.
 
-    What it says of energy and memory is of its own machine and left out.
+    It draws the same power meanwhile, hence needs `factor` times the energy, and as much memory.
     """
 
     def slower(time: StageTime) -> StageTime:
         return StageTime(factor * time.p50_s, factor * time.p95_s)
 
-    return Profile(
-        device,
-        {key: slower(time) for key, time in profile.stages.items()},
-        profile.facts,
-        None if profile.reference_s is None else factor * profile.reference_s,
-        tuple(replace(batch, time=slower(batch.time)) for batch in profile.batches),
+    energy = profile.energy
+    if energy is not None:
+        stages_j = {key: factor * joules for key, joules in energy.stages_j.items()}
+        energy = replace(energy, stages_j=stages_j)
+    return replace(
+        profile,
+        device=device,
+        stages={key: slower(time) for key, time in profile.stages.items()},
+        reference_s=None if profile.reference_s is None else factor * profile.reference_s,
+        batches=tuple(replace(batch, time=slower(batch.time)) for batch in profile.batches),
+        energy=energy,
     )
 
 
 def profile_on(device: DeviceClass, profile: Profile) -> Profile:
     """Return what `profile` would be on a board of the class `device`.
+
+    What it says of energy and memory is of its own machine and left out.
 
     Raises
     ------
@@ -136,4 +155,5 @@ def profile_on(device: DeviceClass, profile: Profile) -> Profile:
             f"takes on its machine, so nothing is known of {device.name}: build the bundle again, "
             "or give a factor"
         )
-    return scaled(profile, device.reference_s / profile.reference_s, device.name)
+    there = scaled(profile, device.reference_s / profile.reference_s, device.name)
+    return replace(there, energy=None, peak_bytes=None)

@@ -63,6 +63,10 @@ class PartitionError(ModelError):
     """A model cannot be cut where it was asked to be."""
 
 
+class TrainingError(SplitnetError):
+    """A training cannot go on: its loss is not finite, or what it kept is damaged."""
+
+
 class BundleError(SplitnetError):
     """A bundle is missing, damaged or not of a version that this program reads."""
 

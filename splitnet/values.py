@@ -46,9 +46,13 @@ class TensorSpec:
         sizes = {"N": batch, **(dynamic or {})}
         return tuple(sizes[d] if isinstance(d, str) else d for d in self.dims)
 
-    def sample_bytes(self) -> int:
-        """Return the uncompressed size of one sample in bytes (static dimensions only)."""
-        return prod(self.shape(1)) * DTYPE_BYTES[self.dtype]
+    def sample_bytes(self, dynamic: Mapping[str, int] | None = None) -> int:
+        """Return the uncompressed size of one sample in bytes.
+
+        A dynamic dimension whose size is not known counts as 1: the result is a lower bound then.
+        """
+        sizes = {dim: 1 for dim in self.dims if isinstance(dim, str)}
+        return prod(self.shape(1, {**sizes, **(dynamic or {})})) * DTYPE_BYTES[self.dtype]
 
 
 class RequestClass(IntEnum):

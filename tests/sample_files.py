@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from splitnet.bundle import Advice, Bundle, Contract
+from splitnet.bundle import Advice, Bundle, Contract, FusedRun, GraphRef
+from splitnet.values import Plan, StageTime, fused_stage
 from tests.onnx_files import Node, Value, weights, write_onnx
 
 X = Value("x", ("N", 1, 32, 32))
@@ -37,6 +40,25 @@ def write_sample_files(directory: Path, sample: Bundle) -> Bundle:
     (directory / "contract.json").write_text(json.dumps(contract.to_json()))
     (directory / "advice.json").write_text(json.dumps(advice.to_json()))
     return Bundle(contract, advice, sample.table)
+
+
+def with_fused_head(source: Path, bundle: Bundle, folder: Path) -> tuple[Path, Bundle]:
+    """Copy the sample bundle and add its first two segments as one graph, no exit, path c2 only."""
+    directory = folder / "fused"
+    shutil.copytree(source, directory)
+    file = "fused-0-2.onnx"
+    sha256, shards = write_onnx(directory / file, [*FIRST, *SECOND], [X], [A2], W1 | W2)
+    profile = bundle.advice.profiles[0]
+    stages = {**profile.stages, fused_stage(0, 2): StageTime(0.005, 0.006)}
+    advice = replace(
+        bundle.advice,
+        exits=(),
+        plans=(Plan("c2", 0), Plan("c2", 1)),
+        fused=(FusedRun(0, 2, GraphRef(file, sha256, shards)),),
+        profiles=(replace(profile, stages=stages),),
+    )
+    (directory / "advice.json").write_text(json.dumps(advice.to_json()))
+    return directory, replace(bundle, advice=advice)
 
 
 def _write_graphs(directory: Path) -> dict[str, tuple[str, tuple[str, ...]]]:

@@ -12,11 +12,12 @@ from splitnet.devices import (
     DEVICE_CLASSES,
     device_class,
     named_profile,
+    own_profile,
     profile_on,
     scaled,
 )
 from splitnet.errors import ConfigError, UnknownNameError
-from splitnet.values import BatchTime, Profile, StageTime
+from splitnet.values import BatchTime, Energy, Profile, StageTime
 
 HERE = Profile(
     "here",
@@ -24,6 +25,7 @@ HERE = Profile(
     {"cpu": "mine"},
     reference_s=0.008,
     batches=(BatchTime("a", 4, StageTime(0.030, 0.040)),),
+    energy=Energy("monitor", "VDD_IN", 2.0, {"a": 0.05}),
     peak_bytes=10**8,
 )
 
@@ -64,11 +66,19 @@ def test_a_profile_without_the_reference_network_is_of_no_use() -> None:
         profile_on(device_class("raspberry-pi-4"), replace(HERE, reference_s=None))
 
 
-def test_a_scaled_profile_scales_its_times_and_nothing_else() -> None:
+def test_a_scaled_profile_takes_longer_at_the_same_power_in_the_same_memory() -> None:
+    assert HERE.energy is not None
     slow = scaled(replace(HERE, reference_s=None), 2.0, "slow")
     assert (slow.device, slow.reference_s, slow.facts) == ("slow", None, HERE.facts)
     assert slow.batches == (BatchTime("a", 4, StageTime(0.060, 0.080)),)
-    assert (slow.energy, slow.peak_bytes) == (None, None)
+    twice = {stage: 2 * joules for stage, joules in HERE.energy.stages_j.items()}
+    assert slow.energy == replace(HERE.energy, stages_j=twice)
+    assert slow.peak_bytes == HERE.peak_bytes
+
+
+def test_energy_and_memory_of_another_board_are_not_known() -> None:
+    there = profile_on(device_class("raspberry-pi-4"), HERE)
+    assert (there.energy, there.peak_bytes) == (None, None)
 
 
 def test_profiles_by_name(sample_bundle: Bundle) -> None:
@@ -79,3 +89,10 @@ def test_profiles_by_name(sample_bundle: Bundle) -> None:
         named_profile(profiles, "her")
     with pytest.raises(ConfigError, match="has no profile"):
         named_profile(())
+
+
+def test_a_device_s_own_profile_or_the_first() -> None:
+    other = replace(HERE, device="there")
+    assert own_profile([HERE, other], "there") == other
+    assert own_profile([HERE, other], "elsewhere") == HERE
+    assert own_profile([], "here") is None

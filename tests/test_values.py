@@ -33,6 +33,8 @@ def test_tensor_specs_resolve_named_dimensions() -> None:
     spec = TensorSpec("a", "float32", ("N", 16, "T"))
     assert spec.shape(3, {"T": 5}) == (3, 16, 5)
     assert TensorSpec("a", "uint8", ("N", 3, 4)).sample_bytes() == 12
+    assert spec.sample_bytes({"T": 5, "unused": 9}) == 320
+    assert spec.sample_bytes() == 64  # a bound: an unknown size counts as 1
     assert [int(kind) for kind in RequestClass] == [0, 1]
 
 

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from splitnet.builder.bottleneck import TENSOR_NAME
-from splitnet.builder.exits import CLOSED
 from splitnet.builder.segments import Exported, GraphFile
-from splitnet.bundle import Contract, ExitHead, Hop, Level, Path, Segment
+from splitnet.bundle import Contract, ExitHead, Hop, Level, Path, Postprocess, Segment
+from splitnet.training.certify import CLOSED
 from splitnet.values import (
     PREPARE_STAGE,
     ExitStep,
@@ -26,7 +25,11 @@ INPUT_PATH = "input"
 
 LEARNED_PATH = "bottleneck"
 
+TENSOR_NAME = "bottleneck"
+"""Name of the tensor that crosses the network on a learned path."""
+
 STORE: Mapping[str, Any] = {"id": "store"}
+LZ4: Mapping[str, Any] = {"id": "lz4"}
 EIGHT_BIT: Mapping[str, Any] = {
     "id": "pipeline",
     "codecs": [{"id": "affine", "bits": 8}, {"id": "lz4"}],
@@ -42,11 +45,28 @@ _CODEC: Mapping[str, float] = {"codec": 1.0}
 
 @dataclass(frozen=True, slots=True)
 class LearnedFiles:
-    """The graphs of a learned path: its boundary, its encoder, its decoder."""
+    """The files of a learned path.
+
+    Attributes
+    ----------
+    boundary
+        Where the encoder reads.
+    decoder
+        ``None``: the segments at `entry` take what the encoder gives.
+    id
+        Name of the path.
+    entry
+        Where the segments go on behind the decoder; ``None``: at `boundary`.
+    levels
+        Name and codec of each level; empty for those of exact paths.
+    """
 
     boundary: int
     encoder: GraphFile
-    decoder: GraphFile
+    decoder: GraphFile | None
+    id: str = LEARNED_PATH
+    entry: int | None = None
+    levels: tuple[Level, ...] = ()
 
 
 def make_contract(
@@ -54,7 +74,8 @@ def make_contract(
     preprocess: Sequence[Mapping[str, Any]],
     exported: Exported,
     names: Sequence[str],
-    learned: LearnedFiles | None = None,
+    learned: Sequence[LearnedFiles] = (),
+    postprocess: Postprocess | None = None,
 ) -> Contract:
     """Return the contract of a cut model.
 
@@ -62,14 +83,15 @@ def make_contract(
     ----------
     names
         Names of the exact paths, one an interior boundary.
+    postprocess
+        What follows the last segment, if anything does.
     """
     boundaries = exported.boundaries
     paths = [
         _exact(name, index, boundaries[index].tensors)
         for index, name in enumerate([INPUT_PATH, *names])
     ]
-    if learned is not None:
-        paths.append(_learned(learned))
+    paths += map(_learned, learned)
     return Contract(
         name=name,
         preprocess=tuple(preprocess),
@@ -77,7 +99,8 @@ def make_contract(
         segments=tuple(Segment(file.ref) for file in exported.segments),
         paths=tuple(paths),
         whole=exported.whole.ref,
-        reply=(STORE,) * len(boundaries[-1].tensors),
+        reply=_reply(boundaries[-1].tensors, postprocess),
+        postprocess=postprocess,
     )
 
 
@@ -101,23 +124,36 @@ def stage_costs(
     contract: Contract,
     exported: Exported,
     exits: Mapping[str, GraphFile],
-    learned: LearnedFiles | None,
+    learned: Sequence[LearnedFiles],
 ) -> tuple[dict[str, Mapping[str, float]], dict[str, int]]:
     """Return work by stage: shares of the operator classes, and FLOPs of one sample."""
     files = {segment_stage(i): file for i, file in enumerate(exported.segments)}
     files |= {exit_stage(exit_id): file for exit_id, file in exits.items()}
+    own = {found.id: found for found in learned}
     costs: dict[str, Mapping[str, float]] = {PREPARE_STAGE: _OTHER}
     flops = {PREPARE_STAGE: 0}
     for path in contract.paths:
         for level in range(len(path.levels)):
             for stage in (encode_stage(path.id, level), decode_stage(path.id, level)):
                 costs[stage], flops[stage] = _CODEC, 0
-            if learned is not None and path.kind == "learned":
-                files[encode_stage(path.id, level)] = learned.encoder
-                files[decode_stage(path.id, level)] = learned.decoder
+            if path.id in own:
+                files[encode_stage(path.id, level)] = own[path.id].encoder
+                decoder = own[path.id].decoder
+                if decoder is not None:
+                    files[decode_stage(path.id, level)] = decoder
     for stage, file in files.items():
         costs[stage], flops[stage] = file.costs, file.flops
     return costs, flops
+
+
+def _reply(
+    outputs: Sequence[TensorSpec], postprocess: Postprocess | None
+) -> tuple[Mapping[str, Any], ...]:
+    """Return the codecs of a reply; rows without a box cost next to nothing in lz4."""
+    if postprocess is None:
+        return (STORE,) * len(outputs)
+    codec = LZ4 if postprocess.step["op"] == "nms" else STORE
+    return (codec,) * len(postprocess.tensors)
 
 
 def _exact(name: str, boundary: int, tensors: tuple[TensorSpec, ...]) -> Path:
@@ -125,10 +161,13 @@ def _exact(name: str, boundary: int, tensors: tuple[TensorSpec, ...]) -> Path:
 
 
 def _learned(files: LearnedFiles) -> Path:
-    (encoded,) = files.encoder.outputs
-    tensors = (TensorSpec(TENSOR_NAME, encoded.dtype, encoded.dims),)
-    hop = Hop(files.boundary, files.boundary, tensors, files.encoder.ref, files.decoder.ref)
-    return Path(LEARNED_PATH, "learned", (hop,), _levels(tensors))
+    tensors, decoder = files.encoder.outputs, None
+    if files.decoder is not None:
+        (encoded,), decoder = tensors, files.decoder.ref
+        tensors = (TensorSpec(TENSOR_NAME, encoded.dtype, encoded.dims),)
+    entry = files.boundary if files.entry is None else files.entry
+    hop = Hop(files.boundary, entry, tensors, files.encoder.ref, decoder)
+    return Path(files.id, "learned", (hop,), files.levels or _levels(tensors))
 
 
 def _levels(tensors: Sequence[TensorSpec]) -> tuple[Level, ...]:

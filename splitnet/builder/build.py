@@ -7,54 +7,77 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from torch import nn
 
 from splitnet.builder.assembly import (
     INPUT_PATH,
     LEARNED_PATH,
+    LearnedFiles,
     make_contract,
     make_plans,
     stage_costs,
 )
 from splitnet.builder.boundaries import MAX_BOUNDARIES, Choice, choose_boundaries
+from splitnet.builder.codec_levels import choose_levels, with_levels
 from splitnet.builder.cuts import Cut, find_cuts, input_bytes
 from splitnet.builder.data import Dataset, Roles, load_roles
-from splitnet.builder.execution import Execution, inputs_of, prepare_row
+from splitnet.builder.execution import Execution, batches, inputs_of, prepare_row
+from splitnet.builder.exit_building import ExitWishes
 from splitnet.builder.forms import (
     RANDOM,
     InputForm,
+    input_names,
     known_forms,
     parse_form,
     random_roles,
 )
 from splitnet.builder.fusing import fused_heads, keep_fused
-from splitnet.builder.golden import GOLDEN_FILE, golden_bytes, make_golden
+from splitnet.builder.golden import GOLDEN_FILE, golden_bytes, golden_count, make_golden
 from splitnet.builder.inspection import describe
+from splitnet.builder.int8 import (
+    CALIBRATION_BATCH,
+    PATH_PREFIX,
+    calibration_count,
+    quantise_heads,
+)
+from splitnet.builder.labelling import check_labels, has_labels
+from splitnet.builder.learned_paths import LearnedPath, path_ids
 from splitnet.builder.learning import Learned, Learner
 from splitnet.builder.model import SourceModel, load_model
-from splitnet.builder.places import AUTO, NONE, choose_places
+from splitnet.builder.overlap import check_overlap
+from splitnet.builder.places import AUTO, INPUT, NONE, choose_places
+from splitnet.builder.postprocess import check_fit, parse_postprocess, write_postprocess
 from splitnet.builder.profiling import profile_bundle
 from splitnet.builder.resume import Steps, begin_again, forget_steps, has_steps
 from splitnet.builder.segments import Exported, export_segments
-from splitnet.builder.static_work import stage_work
+from splitnet.builder.shards import write_tables
+from splitnet.builder.static_work import extra_bytes, stage_work
 from splitnet.builder.tables import make_table
-from splitnet.builder.training import Schedule, torch_threads
+from splitnet.builder.torch_source import build_module
 from splitnet.builder.verification import verify_bundle
 from splitnet.bundle import Advice, Bundle, Contract, GraphRef
 from splitnet.bundle.contract_checks import RESERVED_PATH
+from splitnet.bundle.json_form import to_json
+from splitnet.config import nearest
 from splitnet.console import Progress
 from splitnet.errors import BundleError, ConfigError, ModelError, SplitnetError
+from splitnet.runtime.answers import load_confidence
 from splitnet.runtime.preprocess import default_steps, parse_steps
-from splitnet.values import TensorSpec
+from splitnet.training.certify import Promise
+from splitnet.training.loop import Schedule, torch_threads
 
 CONTRACT_FILE, ADVICE_FILE, TABLE_FILE = "contract.json", "advice.json", "sample_table.npz"
-GOLDEN_SAMPLES = 8
+NO_LABELS = (
+    "answers are no labels: the whole model's are the right ones, and nothing learns from them"
+)
+DEFAULT_CODECS = "default"
+CODECS = (DEFAULT_CODECS, AUTO)
 PROFILE_THREADS = 1
 """A device computes one request at a time, and its other cores have other work."""
 
@@ -71,16 +94,36 @@ class BuildConfig:
         Forms of the inputs (see `parse_form`), for random data and for dynamic sizes.
     cuts
         Names of the interior boundaries; empty asks for an automatic choice.
-    exit_at, bottleneck_at
-        Cut of the early exit and of the bottleneck, ``auto`` or ``none``.
+    exit_at
+        Cuts of early exits, joined by commas (``input`` for a network of its own), ``auto`` or
+        ``none``.
+    exit_heads
+        Trained heads of these exits, in the order of the network: a callable that returns an
+        `nn.ModuleList` (see `load_model`); ``None`` trains them.
+    bottleneck_at
+        Cut of the bottleneck, ``auto`` or ``none``.
     preprocess
         Text form of the steps; ``None`` takes those that fit the samples' dtype.
+    postprocess
+        Text form of the step behind the model (see `parse_postprocess`), ``None`` for none.
     epochs, train_seconds
         Bounds on each of the two trainings.
     exit_loss
-        Part of the score on calibration data that the exit may lose.
+        Part of the score on calibration data that the exits may lose.
+    exit_risk, exit_confidence, exit_rule
+        What the thresholds promise instead (see `Promise`); without `exit_risk` nothing.
+    exit_measure
+        Confidence function of the exits.
     threads
         Threads of torch while it trains (see `torch_threads`).
+    learned
+        Folders of ``splitnet train``, each of which becomes a learned path; there is then no
+        automatic bottleneck.
+    codec
+        ``default`` (8 bits and lz4), or ``auto``: levels of the exact paths are chosen on the
+        calibration data.
+    int8_heads
+        Whether every interior boundary also gets a learned path whose head runs in whole numbers.
     """
 
     model: str
@@ -91,15 +134,24 @@ class BuildConfig:
     input: tuple[str, ...] = ()
     cuts: tuple[str, ...] = ()
     exit_at: str = AUTO
+    exit_heads: str | None = None
     bottleneck_at: str = AUTO
     max_boundaries: int = MAX_BOUNDARIES
     preprocess: str | None = None
+    postprocess: str | None = None
     seed: int = 0
     force: bool = False
     epochs: int = 6
     train_seconds: float = 120.0
     exit_loss: float = 0.005
+    exit_risk: float | None = None
+    exit_confidence: float = 0.95
+    exit_rule: str = "learn-then-test"
+    exit_measure: str = "max-softmax"
     threads: int = 1
+    learned: tuple[str, ...] = ()
+    codec: str = DEFAULT_CODECS
+    int8_heads: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (("max_boundaries", 1), ("epochs", 1), ("seed", 0), ("threads", 1)):
@@ -108,8 +160,26 @@ class BuildConfig:
                 raise ConfigError(f"{flag} is {getattr(self, name)}, must be at least {least}")
         if not self.train_seconds > 0:
             raise ConfigError(f"--train-seconds is {self.train_seconds:g}, must be above 0")
+        if self.codec not in CODECS:
+            raise ConfigError(
+                f"--codec is {self.codec!r}, must be {' or '.join(CODECS)}"
+                f"{nearest(self.codec, CODECS)}"
+            )
         if not 0 <= self.exit_loss <= 1:
             raise ConfigError(f"--exit-loss is {self.exit_loss:g}, must be from 0 to 1")
+        if self.int8_heads and self.data.partition(":")[0] == RANDOM:
+            raise ConfigError(
+                "--int8-heads needs calibration data, random samples tell no ranges: give --data"
+            )
+        load_confidence(self.exit_measure)
+        self.exit_wishes()
+
+    def exit_wishes(self) -> ExitWishes:
+        """Return what the exits are to be like."""
+        promise = None
+        if self.exit_risk is not None:
+            promise = Promise(self.exit_risk, self.exit_confidence, self.exit_rule)
+        return ExitWishes(self.exit_measure, self.exit_loss, promise)
 
 
 def build(config: BuildConfig, progress: Progress) -> dict[str, Any]:
@@ -132,16 +202,22 @@ class _Builder:
         self._config = config
         self._folder = folder
         self._progress = progress
+        self._paths = [LearnedPath(Path(place)) for place in config.learned]
 
     def run(self) -> tuple[Bundle, list[str]]:
         config, progress = self._config, self._progress
         forms = [parse_form(text) for text in config.input]
+        last = None if config.postprocess is None else parse_postprocess(config.postprocess)
         roles = self._roles(forms)
         steps = self._steps(roles.training)
         axes = [form.names for form in forms]
-        model = load_model(config.model, prepare_row(roles.training, 0, steps), axes)
+        model = load_model(
+            config.model, prepare_row(roles.training, 0, steps, input_names(config.model)), axes
+        )
+        if last is not None:
+            check_fit(last, model.graph.inputs, model.graph.outputs)
         for data in (roles.training, roles.calibration, roles.test):
-            check_labels(data, model.graph.outputs[0])
+            check_labels(data, model.graph.outputs[0], last)
         progress.step("cutting the model")
         cuts = find_cuts(model.graph)
         choices = self._choose(cuts, input_bytes(model.graph))
@@ -152,22 +228,74 @@ class _Builder:
             self._folder,
             fused_heads(len(choices) + 1),
         )
-        places = choose_places(choices, cuts, *self._learned_at())
-        plain = make_contract(model.name, steps, exported, names)
+        labelled = has_labels(model.graph.outputs, last)
+        learned_at = self._learned_at(labelled)
+        places = choose_places(choices, cuts, *learned_at)
+        post = None
+        if last is not None:
+            post = write_postprocess(last, exported.boundaries, self._folder)
+        plain = make_contract(model.name, steps, exported, names, postprocess=post)
+        heads = list(self._int8_heads(plain, exported, names, roles.calibration))
         learned = Learner(
             self._execution(plain),
             exported,
             self._folder,
             names,
             Schedule(config.epochs, config.train_seconds, seed=config.seed),
-            config.exit_loss,
+            config.exit_wishes(),
+            tuple(self._heads()),
             progress,
             Steps(self._folder, self._depends(plain, roles, choices)),
         ).learn(roles, places)
-        contract = make_contract(model.name, steps, exported, names, learned.bottleneck)
-        bundle = self._document(contract, exported, learned, model, roles)
+        trained = self._trained(model, roles.training, steps, choices, cuts)
+        paths = [*learned.paths, *trained, *heads]
+        contract = make_contract(model.name, steps, exported, names, paths, post)
+        contract, reasons = self._with_codecs(contract, roles)
+        bundle = self._document(contract, exported, learned, paths, model, roles)
         self._prove()
-        return bundle, [*roles.notes, *places.notes, *learned.notes]
+        return bundle, [
+            *roles.notes,
+            *(() if labelled else (NO_LABELS,)),
+            *places.notes,
+            *learned.notes,
+            *reasons,
+        ]
+
+    def _int8_heads(
+        self, contract: Contract, exported: Exported, names: Sequence[str], data: Dataset
+    ) -> Iterator[LearnedFiles]:
+        """Quantise the heads, if they are asked for."""
+        if not self._config.int8_heads:
+            return
+        self._progress.step("quantising the heads")
+        count = calibration_count(exported, self._folder, len(data))
+        samples = (inputs_of(contract, data, rows) for rows in batches(count, CALIBRATION_BATCH))
+        for head in quantise_heads(exported, samples, self._folder):
+            path_id = PATH_PREFIX + names[head.boundary - 1]
+            yield LearnedFiles(0, head.file, None, path_id, head.boundary)
+
+    def _trained(
+        self,
+        model: SourceModel,
+        data: Dataset,
+        steps: Sequence[Mapping[str, Any]],
+        choices: tuple[Choice, ...],
+        cuts: tuple[Cut, ...],
+    ) -> Iterator[LearnedFiles]:
+        """Export the paths that were trained before."""
+        names = path_ids(self._paths, [LEARNED_PATH, *path_names(choices)])
+        for path_id, path in zip(names, self._paths, strict=True):
+            (example,) = prepare_row(data, 0, steps)
+            yield path.export(path_id, model, example, choices, cuts, self._folder)
+
+    def _with_codecs(self, contract: Contract, roles: Roles) -> tuple[Contract, tuple[str, ...]]:
+        """Return `contract` with the levels that were asked for, and why they are so."""
+        if self._config.codec == DEFAULT_CODECS:
+            return contract, ()
+        execution = self._execution(contract)
+        found = choose_levels(execution, roles.calibration, self._progress)
+        write_tables(found.tables, self._folder)
+        return with_levels(contract, found.levels), found.reasons
 
     def _depends(self, contract: Contract, roles: Roles, choices: tuple[Choice, ...]) -> object:
         """Return what the learned parts depend on, as JSON."""
@@ -175,26 +303,52 @@ class _Builder:
         samples = hashlib.sha256()
         for data in (roles.training, roles.calibration):
             for row in {0, len(data) - 1}:
-                samples.update(np.ascontiguousarray(data.load(row)).tobytes())
+                for array in prepare_row(data, row, ()):
+                    samples.update(array.tobytes())
             samples.update(b"" if data.y is None else data.y.tobytes())
         sizes = [len(data) for data in (roles.training, roles.calibration)]
         return [
             [contract.sha256, [choice.name for choice in choices], samples.hexdigest(), sizes],
             [config.data, config.calib, config.seed, config.exit_at, config.bottleneck_at],
-            [config.epochs, config.train_seconds, config.exit_loss],
+            [config.epochs, config.train_seconds, to_json(config.exit_wishes())],
+            [config.exit_heads],
         ]
+
+    def _heads(self) -> Iterator[nn.Module]:
+        """Yield the trained heads that are given."""
+        spec = self._config.exit_heads
+        if spec is None:
+            return
+        heads = build_module(spec)
+        if not isinstance(heads, nn.ModuleList):
+            raise ModelError(
+                f"{spec} returned a {type(heads).__name__}, but must return a torch.nn.ModuleList, "
+                "one head an exit"
+            )
+        yield from heads
 
     def _roles(self, forms: Sequence[InputForm]) -> Roles:
         config = self._config
         if config.data.partition(":")[0] == RANDOM:
             return random_roles(config.data, known_forms(config.model, forms), config.seed)
-        return load_roles(config.data, config.calib, config.test, config.seed)
+        roles = load_roles(config.data, config.calib, config.test, config.seed)
+        return replace(roles, notes=(*roles.notes, *check_overlap(roles)))
 
-    def _learned_at(self) -> tuple[str, str]:
-        """Return where exit and bottleneck stand; nothing is learned of random samples."""
+    def _learned_at(self, labelled: bool) -> tuple[str, str]:
+        """Return where exit and bottleneck stand.
+
+        Nothing is learned of random samples, or where answers are no labels.
+        """
         config = self._config
-        if config.data.partition(":")[0] != RANDOM:
-            return config.exit_at, config.bottleneck_at
+        if config.data.partition(":")[0] != RANDOM and labelled:
+            automatic = NONE if config.learned else AUTO
+            at = automatic if config.bottleneck_at == AUTO else config.bottleneck_at
+            return config.exit_at, at
+        if not labelled and config.exit_at not in (AUTO, NONE):
+            raise ConfigError(
+                f"--exit-at {config.exit_at}: an exit answers with labels, this model does not; "
+                "give --exit-at none"
+            )
         exit_at, bottleneck_at = (
             NONE if at == AUTO else at for at in (config.exit_at, config.bottleneck_at)
         )
@@ -208,8 +362,9 @@ class _Builder:
         return default_steps(data.load(0).dtype.name)
 
     def _choose(self, cuts: tuple[Cut, ...], size: int) -> tuple[Choice, ...]:
-        named = (self._config.exit_at, self._config.bottleneck_at)
-        must = [name for name in named if name not in (AUTO, NONE)]
+        named = (*self._config.exit_at.split(","), self._config.bottleneck_at)
+        must = [name for name in named if name not in (AUTO, NONE, INPUT)]
+        must += [name for path in self._paths for name in path.must]
         return choose_boundaries(
             cuts, self._config.cuts or None, must, self._config.max_boundaries, size
         )
@@ -222,21 +377,22 @@ class _Builder:
         contract: Contract,
         exported: Exported,
         learned: Learned,
+        paths: Sequence[LearnedFiles],
         model: SourceModel,
         roles: Roles,
     ) -> Bundle:
         """Measure everything and write all that is not a graph."""
         execution = self._execution(contract)
         table = make_table(execution, learned.exits, roles.test, self._progress)
-        rows = range(min(GOLDEN_SAMPLES, len(roles.test)))
+        rows = range(min(golden_count(contract), len(roles.test)))
         inputs = inputs_of(contract, roles.test, rows)
         golden = make_golden(execution, learned.exits, inputs, model.reference)
         single = Execution(self._folder, contract, PROFILE_THREADS, batch=1)
         profile = profile_bundle(single, learned.exits, roles.test, PROFILE_THREADS, self._progress)
-        fused = keep_fused(
+        fused, profile = keep_fused(
             exported.fused, single, profile, roles.test, self._folder, self._progress
         )
-        costs, flops = stage_costs(contract, exported, learned.exit_files, learned.bottleneck)
+        costs, flops = stage_costs(contract, exported, learned.exit_files, paths)
         advice = Advice(
             contract_sha256=contract.sha256,
             exits=learned.exits,
@@ -245,10 +401,12 @@ class _Builder:
             costs=costs,
             sample_table=self._write(TABLE_FILE, table.to_bytes()),
             golden=self._write(GOLDEN_FILE, golden_bytes(golden)),
-            roles=self._origin(roles),
+            roles={**self._origin(roles), "exits": learned.exit_origin},
             flops=flops,
             fused=fused,
             work=stage_work(self._folder, contract, learned.exits, fused),
+            sizes=execution.sizes(inputs),
+            extra_bytes=extra_bytes(self._folder, contract),
         )
         self._write(CONTRACT_FILE, _json(contract.to_json()))
         self._write(ADVICE_FILE, _json(advice.to_json()))
@@ -276,42 +434,6 @@ def path_names(choices: tuple[Choice, ...]) -> tuple[str, ...]:
     """Return the names of the exact paths; a name that is taken gives way to the id of its cut."""
     taken = {INPUT_PATH, LEARNED_PATH, RESERVED_PATH}
     return tuple(c.cut.id if c.name in taken else c.name for c in choices)
-
-
-def check_labels(data: Dataset, output: TensorSpec) -> None:
-    """Check that the labels of `data` are those of a network with this output.
-
-    Raises
-    ------
-    ConfigError
-        Another number of labels a sample, or a label out of range.
-    ModelError
-        The output is neither (N, C) nor (N, P, C).
-    """
-    if len(output.dims) not in (2, 3):
-        raise ModelError(
-            f"the model's output has the shape {output.dims}; (N, classes) or (N, labels, classes) "
-            "is needed"
-        )
-    if data.y is None:
-        return
-    dims = [size for size in output.dims[1:] if isinstance(size, int)]
-    if len(dims) + 1 != len(output.dims):
-        raise ModelError(
-            f"the model's output has the shape {output.dims}; labels are compared with a fixed "
-            "number of answers: give data without labels"
-        )
-    count, classes = (dims[0] if len(dims) == 2 else 1), dims[-1]
-    if data.y.shape[1] != count:
-        raise ConfigError(
-            f"{data.source} has {data.y.shape[1]} labels a sample, the model answers with {count}"
-        )
-    if data.y.max() >= classes:
-        row = int(data.y.max(axis=1).argmax())
-        raise ConfigError(
-            f"{data.source}: sample {row} has the label {data.y.max()}, the model knows "
-            f"{classes} classes, 0 to {classes - 1}"
-        )
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The commands ``splitnet build``, ``splitnet inspect`` and ``splitnet verify``."""
+"""The commands ``splitnet build`` and ``splitnet inspect``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from splitnet.config import load_config
 from splitnet.console import (
-    EXIT_FAILED,
     EXIT_INTERRUPTED,
     EXIT_OK,
     Parser,
@@ -49,18 +48,44 @@ def main_build(argv: Sequence[str] | None = None) -> int:
         "--input", metavar="A,B,...", help="forms of the inputs, such as int64:1xT=16"
     )
     parser.add_argument("--cuts", metavar="A,B,...", help="module paths or ids of cuts")
-    parser.add_argument("--exit-at", metavar="A", help="cut of the exit, auto or none")
+    parser.add_argument("--codec", metavar="HOW", help="codecs of exact paths: default or auto")
+    parser.add_argument("--exit-at", metavar="A,B,...", help="cuts of exits, input, auto or none")
+    parser.add_argument("--exit-heads", metavar="SPEC", help="trained heads of these exits")
     parser.add_argument("--bottleneck-at", metavar="A", help="cut of the bottleneck, auto or none")
+    parser.add_argument(
+        "--learned", metavar="DIR,...", help="results of splitnet train that become learned paths"
+    )
     parser.add_argument("--max-boundaries", metavar="N", help="most interior boundaries (12)")
     parser.add_argument(
         "--preprocess",
         metavar="STEPS",
         help="for instance resize=256,crop=224,scale=255,layout=chw",
     )
+    parser.add_argument(
+        "--postprocess",
+        metavar="STEP",
+        help="softmax, top-k=5 or nms=score:0.3,iou:0.45,max:100,boxes:yolox, for small replies",
+    )
+    parser.add_argument(
+        "--int8-heads",
+        action="store_true",
+        default=None,
+        help="also learned paths whose heads run in whole numbers, calibrated on --calib",
+    )
     parser.add_argument("--epochs", metavar="N", help="most epochs of each training (6)")
     parser.add_argument("--train-seconds", metavar="S", help="most time of each training (120)")
     parser.add_argument(
-        "--exit-loss", metavar="X", help="score that the exit may lose on calibration data (0.005)"
+        "--exit-loss", metavar="X", help="score that exits may lose on calibration data (0.005)"
+    )
+    parser.add_argument(
+        "--exit-risk", metavar="X", help="certify that exits lose at most this part of the score"
+    )
+    parser.add_argument("--exit-confidence", metavar="X", help="confidence of that (0.95)")
+    parser.add_argument(
+        "--exit-rule", metavar="NAME", help="learn-then-test (default) or conformal, on average"
+    )
+    parser.add_argument(
+        "--exit-measure", metavar="NAME", help="max-softmax (default), entropy or margin"
     )
     parser.add_argument("--threads", metavar="N", help="threads of the trainings (1)")
     parser.add_argument("--seed", metavar="N", help="seed of splits and trainings (0)")
@@ -94,27 +119,6 @@ def main_inspect(argv: Sequence[str] | None = None) -> int:
     _add_common(parser)
     arguments = parser.parse_args(argv)
     return run(lambda: _inspect(arguments), json_errors=arguments.json)
-
-
-def main_verify(argv: Sequence[str] | None = None) -> int:
-    """Prove on this machine that a bundle computes what it promises; return the exit code."""
-    parser = Parser(
-        prog="splitnet verify",
-        description=main_verify.__doc__,
-        epilog="example:\n  splitnet verify digits.bundle --data digits",
-    )
-    parser.add_argument("bundle", metavar="DIR", type=Path)
-    parser.add_argument("--data", metavar="SPEC", help="samples to compare the exact paths on")
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="seed of the data (0)")
-    parser.add_argument(
-        "--tolerance",
-        metavar="X",
-        type=float,
-        help="largest error of the same computation that this class of device may show (1e-4)",
-    )
-    _add_common(parser)
-    arguments = parser.parse_args(argv)
-    return run(lambda: _verify(arguments), json_errors=arguments.json)
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
@@ -175,49 +179,3 @@ def _plot(bundle: Bundle, device: str | None, file: Path) -> dict[str, Any]:
     name = bundle.contract.name
     plot_plans(file, f"{name} on {profile.device}, round trip {1e3 * RTT_S:g} ms", found)
     return {"device": profile.device, "rtt_ms": 1e3 * RTT_S, **describe_map(found)}
-
-
-def _verify(arguments: argparse.Namespace) -> int:
-    from splitnet.builder.data import load_data
-    from splitnet.builder.verification import EXACT_LIMIT, verify_bundle
-
-    data = None if arguments.data is None else load_data(arguments.data, "test", arguments.seed)
-    limit = EXACT_LIMIT if arguments.tolerance is None else arguments.tolerance
-    with progress() as report:
-        found = verify_bundle(arguments.bundle, data, report, limit=limit)
-    checks: list[dict[str, Any]] = [
-        {
-            "what": check.what,
-            "samples": check.samples,
-            "error": min(check.error, sys.float_info.max),
-            "limit": check.limit,
-            "changed": check.changed,
-            "ok": check.ok,
-        }
-        for check in found.checks
-    ]
-    if arguments.json:
-        worst = {"what": found.worst.what, "error": min(found.worst.error, sys.float_info.max)}
-        emit_json({"ok": found.ok, "worst": worst, "checks": checks})
-    else:
-        print_table(
-            "largest errors, as shares of the largest output, and changed labels",
-            ("comparison", "samples", "error", "limit", "changed", ""),
-            [
-                (
-                    check["what"],
-                    check["samples"],
-                    f"{check['error']:.1e}",
-                    f"{check['limit']:.0e}",
-                    "" if check["changed"] is None else check["changed"],
-                    "ok" if check["ok"] else "FAILED",
-                )
-                for check in checks
-            ],
-        )
-    if found.ok:
-        if not arguments.json:
-            say(f"largest error of an exact path: {found.worst.error:.1e} ({found.worst.what})")
-        return EXIT_OK
-    sys.stderr.write(f"error: {found.failure()}\n")
-    return EXIT_FAILED

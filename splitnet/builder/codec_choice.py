@@ -12,14 +12,17 @@ import numpy as np
 
 from splitnet.builder.data import Dataset
 from splitnet.builder.execution import Array, Execution, batches, inputs_of
+from splitnet.bundle import Contract
 from splitnet.codecs.base import header_of
-from splitnet.codecs.choosing import Choice, Option, Target, choose
+from splitnet.codecs.candidates import Option
+from splitnet.codecs.choosing import Choice, Target, choose
 from splitnet.codecs.making import make_codec
 from splitnet.codecs.pixels import pixels_config
 from splitnet.console import Progress
 from splitnet.errors import CodecError, ConfigError
-from splitnet.runtime.answers import labels, score
+from splitnet.runtime.answers import score
 from splitnet.runtime.directory import open_bundle
+from splitnet.runtime.reading import answer_form
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,19 +70,20 @@ def choose_codecs(config: CodecsConfig, data: Dataset, progress: Progress) -> Ch
     """
     contract = open_bundle(config.bundle).contract
     execution = Execution(config.bundle, contract)
-    crossing, whole, truth = _run(execution, config, data, progress)
-    tensors = [[array[i : i + 1] for i in range(len(array))] for array in crossing]
-    judge = _Judge(execution, config.path, tensors, truth)
+    contract.path(config.path)
+    count = min(config.samples, len(data))
+    ran = run_samples(execution, [config.path], data, count, progress)
+    crossing = ran.crossing[config.path]
+    truth = ran.answers if data.y is None else data.y[:count]
+    judge = PathJudge(execution, config.path, crossing, truth)
     accuracy = None
     if config.loss is not None:
-        accuracy = float(score(labels(whole[judge.rows]), truth[judge.rows]).mean()) - config.loss
-    pixels = None
-    if contract.path(config.path).hops[0].boundary == 0:
-        pixels = _pixels(contract.preprocess)
+        accuracy = judge.whole(ran.answers) - config.loss
+    pixels = image_config(contract, config.path, crossing)
     progress.step("trying codecs")
     time_s = None if config.encode_ms is None else config.encode_ms / 1e3
     return choose(
-        tensors,
+        crossing,
         Target(config.bytes, config.error, accuracy, time_s),
         pixels=pixels,
         judge=judge,
@@ -87,50 +91,89 @@ def choose_codecs(config: CodecsConfig, data: Dataset, progress: Progress) -> Ch
     )
 
 
-class _Judge:
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What some samples are at the cuts and at the end of a network.
+
+    Attributes
+    ----------
+    crossing
+        For each path and each of its tensors, what crosses for each sample.
+    answers
+        What the whole network answers: labels, or what stands for them (see `AnswerForm`).
+    """
+
+    crossing: dict[str, list[list[Array]]]
+    answers: Array
+
+
+def run_samples(
+    execution: Execution, paths: Sequence[str], data: Dataset, count: int, progress: Progress
+) -> Ran:
+    """Run the network on the first `count` samples."""
+    progress.step(f"running the network on {count} samples", count)
+    crossing: dict[str, list[list[Array]]] = {path: [] for path in paths}
+    answers = []
+    form = answer_form(execution.contract)
+    for rows in batches(count):
+        boundaries = execution.boundaries(inputs_of(execution.contract, data, rows))
+        answers.append(form.truth(execution.answer(boundaries[-1])))
+        for path, samples in crossing.items():
+            tensors = execution.crossing(path, boundaries)
+            samples += [[tensor[i : i + 1] for tensor in tensors] for i in range(len(rows))]
+        progress.advance(len(rows))
+    columns = {
+        path: [list(column) for column in zip(*samples, strict=True)]
+        for path, samples in crossing.items()
+    }
+    return Ran(columns, np.concatenate(answers))
+
+
+class PathJudge:
     """Scores codecs by what the cloud's part makes of the held-out half of the samples."""
 
     def __init__(
-        self, execution: Execution, path: str, tensors: list[list[Array]], truth: Array
+        self, execution: Execution, path: str, crossing: list[list[Array]], truth: Array
     ) -> None:
         self._execution, self._path = execution, path
-        self._tensors, self._truth = tensors, truth
+        self._crossing, self._truth = crossing, truth
+        self._form = answer_form(execution.contract)
         self.rows = slice(len(truth) // 2, None)
 
     def __call__(self, options: Sequence[Option]) -> float:
+        """Return the score of the answers, from 0 to 1."""
         decoded = [
             np.concatenate([_again(option, array) for array in samples[self.rows]])
-            for option, samples in zip(options, self._tensors, strict=True)
+            for option, samples in zip(options, self._crossing, strict=True)
         ]
-        output, *_ = self._execution.finish(self._path, decoded)
-        return float(score(labels(output), self._truth[self.rows]).mean())
+        outputs = self._execution.finish(self._path, decoded)
+        answer = self._execution.answer(outputs)
+        return float(self._form.score(answer, self._truth[self.rows]).mean())
+
+    def whole(self, answers: Array) -> float:
+        """Return the score of the whole network's `answers`, which are right without labels."""
+        if answers is self._truth:
+            return 1.0
+        return float(score(answers[self.rows], self._truth[self.rows]).mean())
+
+
+def image_config(
+    contract: Contract, path: str, crossing: list[list[Array]]
+) -> dict[str, Any] | None:
+    """Return the configuration of `pixels` for a path that sends images, ``None`` for others."""
+    if contract.path(path).hops[0].boundary != 0 or len(crossing) > 1:
+        return None
+    try:
+        config = pixels_config(contract.preprocess)
+        codec = make_codec(config)
+        for array in crossing[0]:
+            codec.encode(array)
+    except CodecError:
+        return None
+    return config
 
 
 def _again(option: Option, array: Array) -> Array:
     """Return what arrives of `array`."""
     codec, context = make_codec(option.codec.config), option.codec.context
     return codec.decode(codec.encode(array, context), header_of(array), context)
-
-
-def _run(
-    execution: Execution, config: CodecsConfig, data: Dataset, progress: Progress
-) -> tuple[list[Array], Array, Array]:
-    """Return what crosses, the whole network's output, and the truth, for all samples."""
-    count = min(config.samples, len(data))
-    progress.step(f"running the network on {count} samples", count)
-    crossing, outputs = [], []
-    for rows in batches(count):
-        boundaries = execution.boundaries(inputs_of(execution.contract, data, rows))
-        crossing.append(execution.crossing(config.path, boundaries))
-        outputs.append(boundaries[-1][0])
-        progress.advance(len(rows))
-    whole = np.concatenate(outputs)
-    truth = labels(whole) if data.y is None else data.y[:count]
-    return [np.concatenate(parts) for parts in zip(*crossing, strict=True)], whole, truth
-
-
-def _pixels(steps: Sequence[Any]) -> dict[str, Any] | None:
-    try:
-        return pixels_config(steps)
-    except CodecError:
-        return None  # the input is no image

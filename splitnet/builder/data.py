@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splitnet.errors import ConfigError
+from splitnet.runtime.inputs import Sample
 from splitnet.runtime.samples import Samples, read_folder, read_npz, split_range
 
 Role: TypeAlias = Literal["training", "calibration", "test"]
@@ -44,13 +45,10 @@ class Dataset:
         Arrays, or paths of images that are read on demand, and labels.
     source
         Where they came from, for people.
-    more
-        Further inputs of each sample, for a model that takes several; one array ``(N, ...)`` each.
     """
 
     samples: Samples
     source: str
-    more: tuple[NDArray[Any], ...] = ()
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -61,8 +59,12 @@ class Dataset:
         return self.samples.y
 
     def load(self, index: int) -> NDArray[Any]:
-        """Return sample `index` as an array (raises `ConfigError` for an unreadable image)."""
+        """Return the first input of sample `index` (raises `ConfigError` for a broken image)."""
         return self.samples.load(index)
+
+    def sample(self, index: int) -> Sample:
+        """Return sample `index` with all its inputs (raises `ConfigError` for a broken image)."""
+        return self.samples.sample(index)
 
     def name(self, index: int) -> str:
         """Return what to call sample `index` in a message."""
@@ -71,10 +73,7 @@ class Dataset:
 
     def rows(self, indices: Sequence[int] | NDArray[np.int64]) -> Dataset:
         """Return the samples of `indices` in that order."""
-        x, y = [self.samples.x[int(i)] for i in indices], self.y
-        kept = None if y is None else y[np.asarray(indices, np.int64)]
-        more = tuple(part[np.asarray(indices, np.int64)] for part in self.more)
-        return Dataset(Samples(x, kept, self.samples.classes), self.source, more)
+        return Dataset(self.samples.pick(np.asarray(indices, np.int64)), self.source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +94,8 @@ def load_data(spec: str, role: Role, seed: int = 0) -> Dataset:
     spec
         An image folder, an ``.npz`` file with ``x`` and ``y`` (both may be followed by a range of
         samples such as ``[:2400]``), or ``digits``, with options such as
-        ``digits:pages=500,seed=1``. Further inputs of a model are ``x1``, ``x2``, ... of the file.
+        ``digits:pages=500,seed=1``. A file may hold several inputs of a model (see `read_npz`).
+        Files and folders joined by ``+`` are one source.
     role
         Only ``digits`` is split by role here; anything else is returned as a whole.
     seed
@@ -109,6 +109,8 @@ def load_data(spec: str, role: Role, seed: int = 0) -> Dataset:
     name, _, options = spec.partition(":")
     if name == "digits":
         return _digits(_digits_options(spec, options), role, seed)
+    if "+" in spec and not Path(split_range(spec)[0]).exists():
+        return _join(spec, [load_data(part, role, seed) for part in spec.split("+")])
     place, rows = split_range(spec)
     path = Path(place)
     if path.is_dir():
@@ -121,21 +123,25 @@ def load_data(spec: str, role: Role, seed: int = 0) -> Dataset:
         raise ConfigError(f"{place} is neither a folder nor an .npz file; data is one of the two")
     if not len(samples.part(rows)):
         raise ConfigError(f"{spec} holds no samples, {place} has {len(samples)}")
-    more = _more_inputs(path, len(samples)) if path.suffix == ".npz" else ()
-    return Dataset(samples.part(rows), spec, tuple(part[rows] for part in more))
+    return Dataset(samples.part(rows), spec)
 
 
-def _more_inputs(path: Path, count: int) -> tuple[NDArray[Any], ...]:
-    """Return ``x1``, ``x2``, ... of a file that was read before."""
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-        found: list[NDArray[Any]] = []
-        while (name := f"x{len(found) + 1}") in arrays:
-            found.append(arrays[name])
-            if len(found[-1]) != count:
-                raise ConfigError(
-                    f"{path}: {name} has {len(found[-1])} samples, x has {count}; they must agree"
-                )
-    return tuple(found)
+def _join(spec: str, parts: Sequence[Dataset]) -> Dataset:
+    """Return the samples of several sources behind each other."""
+    found = [part.samples for part in parts]
+    first = found[0]
+    for part, other in zip(parts, found, strict=True):
+        same = other.classes == first.classes and other.more.keys() == first.more.keys()
+        if not same or (other.y is None) != (first.y is None):
+            raise ConfigError(
+                f"{part.source} and {parts[0].source} cannot be joined: their classes, labels or "
+                "inputs differ"
+            )
+    labels = [other.y for other in found if other.y is not None]
+    more = {name: np.concatenate([other.more[name] for other in found]) for name in first.more}
+    y = np.concatenate(labels) if labels else None
+    x = [item for other in found for item in other.x]
+    return Dataset(replace(first, x=x, y=y, more=more), spec)
 
 
 def load_roles(data: str, calib: str | None, test: str | None, seed: int = 0) -> Roles:

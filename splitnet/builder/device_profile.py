@@ -249,7 +249,7 @@ def _jobs(config: ProfileConfig, bundle: Bundle) -> list[Job]:
         inputs = [array[:1] for array in golden.inputs]
     else:
         data = load_data(config.data, "test")
-        sample, inputs = data.load(0), inputs_of(contract, data, [0])
+        sample, inputs = data.sample(0), inputs_of(contract, data, [0])
     single = Execution(config.bundle, contract, config.threads, batch=1)
     jobs = list(single_jobs(single, advice.exits, advice.fused, inputs, sample))
     several = [batch for batch in dict.fromkeys(config.batches) if batch > 1]

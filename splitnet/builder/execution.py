@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path as FilePath
 from typing import Any, TypeAlias
 
@@ -12,8 +13,9 @@ from numpy.typing import NDArray
 from splitnet.builder.data import Dataset
 from splitnet.bundle import Contract, GraphRef, Hop
 from splitnet.errors import ConfigError, TensorMismatchError
-from splitnet.runtime.payloads import check_tensors, decode_tensors, dynamic_dims, encode_tensors
-from splitnet.runtime.preprocess import prepare
+from splitnet.runtime.directory import load_tables
+from splitnet.runtime.inputs import arrange, prepare_inputs, with_batch
+from splitnet.runtime.payloads import decode_samples, dynamic_dims, dynamic_names, encode_tensors
 from splitnet.runtime.sessions import GraphStore
 
 Array: TypeAlias = NDArray[Any]
@@ -35,6 +37,7 @@ class Execution:
         self, directory: FilePath, contract: Contract, threads: int = 1, batch: int | None = None
     ) -> None:
         self.contract = contract
+        self._context = load_tables(directory, contract)
         self._store = GraphStore(directory, threads, batch=batch)
 
     def run(self, graph: GraphRef, tensors: Sequence[Array]) -> list[Array]:
@@ -48,6 +51,17 @@ class Execution:
             found.append(self.run(segment.graph, found[-1]))
         return found
 
+    def sizes(self, inputs: Sequence[Array]) -> dict[str, int]:
+        """Return the sizes of all dynamic dimensions for some inputs, by name."""
+        found = self.boundaries(inputs)
+        pairs = list(zip((b.tensors for b in self.contract.boundaries), found, strict=True))
+        pairs.append((self.contract.answers, self.answer(found[-1])))
+        return {
+            name: size
+            for specs, arrays in pairs
+            for name, size in zip(dynamic_names(specs), dynamic_dims(specs, arrays), strict=True)
+        }
+
     def crossing(self, path: str, boundaries: Sequence[Sequence[Array]]) -> list[Array]:
         """Return the tensors that `path` sends."""
         hop = self._hop(path)
@@ -57,8 +71,8 @@ class Execution:
     def encode(self, path: str, level: int, tensors: Sequence[Array]) -> list[bytes]:
         """Return the payload of each sample of a batch."""
         codecs = self.contract.path(path).levels[level].codecs[0]
-        count = len(tensors[0])
-        return [encode_tensors(codecs, [t[i : i + 1] for t in tensors]) for i in range(count)]
+        samples = ([tensor[i : i + 1] for tensor in tensors] for i in range(len(tensors[0])))
+        return [encode_tensors(codecs, sample, self._context) for sample in samples]
 
     def dims(self, path: str, tensors: Sequence[Array]) -> tuple[int, ...]:
         """Return the dynamic dimensions of tensors that `path` sends."""
@@ -70,7 +84,7 @@ class Execution:
         """Return the tensors that crossed, as a batch; `dims` as `dims` returned them."""
         codecs = self.contract.path(path).levels[level].codecs[0]
         specs = self._hop(path).tensors
-        samples = [decode_tensors(codecs, specs, payload, dims) for payload in payloads]
+        samples = decode_samples(codecs, specs, payloads, [dims] * len(payloads), self._context)
         return [np.concatenate(tensors) for tensors in zip(*samples, strict=True)]
 
     def restore(self, path: str, tensors: Sequence[Array]) -> list[Array]:
@@ -84,6 +98,11 @@ class Execution:
         for segment in self.contract.segments[self._hop(path).entry :]:
             tensors = self.run(segment.graph, tensors)
         return tensors
+
+    def answer(self, outputs: Sequence[Array]) -> list[Array]:
+        """Return the tensors of the answer from the network's outputs."""
+        last = self.contract.postprocess
+        return list(outputs) if last is None else self.run(last.graph, outputs)
 
     def transmit(
         self, path: str, level: int, tensors: Sequence[Array]
@@ -99,18 +118,25 @@ class Execution:
         return hop
 
 
-def prepare_row(data: Dataset, row: int, steps: Sequence[Mapping[str, Any]]) -> list[Array]:
+def prepare_row(
+    data: Dataset, row: int, steps: Sequence[Mapping[str, Any]], names: Sequence[str] = ()
+) -> list[Array]:
     """Return the inputs of sample `row` with a batch dimension, the first one preprocessed.
+
+    Parameters
+    ----------
+    names
+        Names of the inputs in their order; without any, the order of the data counts.
 
     Raises
     ------
     ConfigError
-        The sample does not suit the steps; the message names it.
+        The sample does not suit the steps or the names; the message names it.
     """
-    try:
-        return [prepare(data.load(row), steps), *(part[row][np.newaxis] for part in data.more)]
-    except TensorMismatchError as error:
-        raise ConfigError(f"{data.name(row)}: {error}; change --preprocess or the data") from error
+    sample = data.sample(row)
+    order = names or (list(sample) if isinstance(sample, Mapping) else ["x"])
+    with _naming(data, row):
+        return with_batch(arrange(sample, order), steps)
 
 
 def inputs_of(contract: Contract, data: Dataset, rows: Sequence[int]) -> list[Array]:
@@ -123,13 +149,9 @@ def inputs_of(contract: Contract, data: Dataset, rows: Sequence[int]) -> list[Ar
     """
     prepared: list[list[Array]] = []
     for row in rows:
-        arrays = prepare_row(data, row, contract.preprocess)
-        try:
-            check_tensors(contract.inputs, arrays, "after preprocessing")
-        except TensorMismatchError as error:
-            raise ConfigError(
-                f"{data.name(row)}: {error}; change --preprocess or the data"
-            ) from error
+        sample = data.sample(row)
+        with _naming(data, row):
+            arrays = prepare_inputs(sample, contract.preprocess, contract.inputs)
         if prepared and [a.shape for a in arrays] != [a.shape for a in prepared[0]]:
             raise ConfigError(
                 f"{data.name(row)}: its size differs from that of {data.name(rows[0])}; a build "
@@ -137,6 +159,14 @@ def inputs_of(contract: Contract, data: Dataset, rows: Sequence[int]) -> list[Ar
             )
         prepared.append(arrays)
     return [np.concatenate(parts) for parts in zip(*prepared, strict=True)]
+
+
+@contextmanager
+def _naming(data: Dataset, row: int) -> Iterator[None]:
+    try:
+        yield
+    except TensorMismatchError as error:
+        raise ConfigError(f"{data.name(row)}: {error}; change --preprocess or the data") from error
 
 
 def batches(count: int, size: int = BATCH) -> Iterator[range]:

@@ -16,6 +16,7 @@ from splitnet.builder.data import SPLIT, Dataset, Roles
 from splitnet.builder.onnx_file import open_onnx
 from splitnet.builder.torch_export import load_program
 from splitnet.errors import ConfigError
+from splitnet.runtime.inputs import positional_names
 from splitnet.runtime.samples import Samples
 from splitnet.values import DTYPE_BYTES
 
@@ -98,6 +99,13 @@ def declared_forms(spec: str) -> tuple[InputForm, ...]:
     return ()
 
 
+def input_names(spec: str) -> tuple[str, ...]:
+    """Return the names of an ONNX file's inputs in their order; nothing for other models."""
+    if not spec.endswith(".onnx"):
+        return ()
+    return tuple(port.name for port in open_onnx(Path(spec)).graph.input)
+
+
 def random_inputs(forms: Sequence[InputForm], count: int, seed: int = 0) -> list[Array]:
     """Return `count` random samples, ``(count, ...)`` for each input.
 
@@ -148,7 +156,8 @@ def random_roles(data: str, forms: Sequence[InputForm], seed: int) -> Roles:
     sets = []
     for number, role in enumerate(SPLIT):
         first, *more = random_inputs(forms, count, seed + number)
-        sets.append(Dataset(Samples(list(first)), f"{RANDOM} ({role})", tuple(more)))
+        further = dict(zip(positional_names(len(more) + 1)[1:], more, strict=True))
+        sets.append(Dataset(Samples(list(first), more=further), f"{RANDOM} ({role})"))
     note = "samples are random: times and the proof mean something, accuracies do not"
     training, calibration, test = sets
     return Roles(training, calibration, test, notes=(note,))

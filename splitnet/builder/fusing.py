@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from splitnet.builder.data import Dataset
-from splitnet.builder.execution import Execution, inputs_of
-from splitnet.builder.profiling import measure
+from splitnet.builder.execution import Array, Execution, inputs_of
+from splitnet.builder.profiling import measure_ratio
 from splitnet.builder.segments import GraphFile
 from splitnet.bundle import FusedRun
 from splitnet.console import Progress
-from splitnet.values import Profile, segment_stage
+from splitnet.values import Profile, StageTime, fused_stage, segment_stage
 
 PAYS = 0.97
 """A fused run is kept if it takes at most this share of the time of its segments: it is one file
@@ -37,8 +38,10 @@ def keep_fused(
     data: Dataset,
     folder: Path,
     progress: Progress,
-) -> tuple[FusedRun, ...]:
-    """Return the runs that pay on this machine, and delete the files of the others.
+) -> tuple[tuple[FusedRun, ...], Profile]:
+    """Return the runs that pay on this machine, and `profile` with their times.
+
+    They are compared with their segments in turns. The files of the others are deleted.
 
     Parameters
     ----------
@@ -48,12 +51,23 @@ def keep_fused(
     progress.step("measuring fused heads", len(fused))
     boundaries = execution.boundaries(inputs_of(execution.contract, data, [0]))
     kept = []
+    times = {}
     for (first, stop), file in fused.items():
-        time = measure(partial(execution.run, file.ref, boundaries[first]))
-        apart_s = sum(profile.stages[segment_stage(i)].p50_s for i in range(first, stop))
-        if time.p50_s <= PAYS * apart_s:
+        together = partial(execution.run, file.ref, boundaries[first])
+        ratio = measure_ratio(together, partial(_chain, execution, first, stop, boundaries[first]))
+        if ratio <= PAYS:
             kept.append(FusedRun(first, stop, file.ref))
+            apart = [profile.stages[segment_stage(index)] for index in range(first, stop)]
+            times[fused_stage(first, stop)] = StageTime(
+                ratio * sum(time.p50_s for time in apart), ratio * sum(time.p95_s for time in apart)
+            )
         else:
             (folder / file.ref.file).unlink()
         progress.advance(1, file.ref.file)
-    return tuple(kept)
+    return tuple(kept), replace(profile, stages={**profile.stages, **times})
+
+
+def _chain(execution: Execution, first: int, stop: int, tensors: list[Array]) -> list[Array]:
+    for segment in execution.contract.segments[first:stop]:
+        tensors = execution.run(segment.graph, tensors)
+    return tensors

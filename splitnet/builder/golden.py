@@ -4,6 +4,7 @@
 
 - ``input``: the prepared input; ``reference``: the answer of the original model; of several
   tensors each but the first has a name of its own, ``input/1``, ``reference/1`` and so on;
+- ``answer``: what the postprocess graph makes of the reference, if there is one;
 - ``exit/<id>/output``: the answer of an exit;
 - ``path/<path>@<level>/output``: the answer of a path; ``.../payload`` its payloads behind each
   other (uint8) and ``.../size`` their lengths; ``.../decoded`` the SHA-256 of the tensors that the
@@ -23,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splitnet.builder.execution import Execution
-from splitnet.bundle import ExitHead
+from splitnet.bundle import Contract, ExitHead
 from splitnet.bundle.npz import write_npz
 from splitnet.errors import BundleError
 from splitnet.values import plan_key
@@ -31,6 +32,11 @@ from splitnet.values import plan_key
 Array: TypeAlias = NDArray[Any]
 
 GOLDEN_FILE = "golden.npz"
+
+GOLDEN_SAMPLES = 8
+
+GOLDEN_BYTES = 1 << 24
+"""Of larger outputs fewer samples are kept, at least one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,15 @@ class Golden:
     reference: tuple[Array, ...]
     exits: Mapping[str, Array]
     paths: Mapping[tuple[str, int], GoldenPath]
+    answers: tuple[Array, ...] = ()
+
+
+def golden_count(contract: Contract) -> int:
+    """Return for how many samples golden vectors of `contract` are worth their room."""
+    runs = 1 + sum(len(path.levels) for path in contract.paths)
+    static = [spec for spec in contract.outputs if all(isinstance(d, int) for d in spec.dims[1:])]
+    sample_bytes = runs * sum(spec.sample_bytes() for spec in static)
+    return min(GOLDEN_SAMPLES, max(1, GOLDEN_BYTES // max(1, sample_bytes)))
 
 
 def make_golden(
@@ -71,7 +86,11 @@ def make_golden(
         crossing = [execution.crossing(path.id, sample) for sample in samples]
         for level in range(len(path.levels)):
             paths[path.id, level] = _run_path(execution, path.id, level, crossing)
-    return Golden(tuple(inputs), tuple(reference(inputs)), heads, paths)
+    whole = tuple(reference(inputs))
+    has_post = execution.contract.postprocess is not None
+    return Golden(
+        tuple(inputs), whole, heads, paths, tuple(execution.answer(whole)) if has_post else ()
+    )
 
 
 def hash_tensors(tensors: Sequence[Array]) -> bytes:
@@ -85,6 +104,7 @@ def hash_tensors(tensors: Sequence[Array]) -> bytes:
 def golden_bytes(golden: Golden) -> bytes:
     """Return the content of ``golden.npz``."""
     arrays = _named("input", golden.inputs) | _named("reference", golden.reference)
+    arrays |= _named("answer", golden.answers)
     for exit_id, output in golden.exits.items():
         arrays[f"exit/{exit_id}/output"] = output
     for (path, level), found in golden.paths.items():
@@ -115,7 +135,8 @@ def read_golden(file: Path) -> Golden:
             elif name.endswith("/output"):
                 path, _, level = owner.rpartition("@")
                 paths[path, int(level)] = _read_path(content, name.removesuffix("/output"))
-        return Golden(_all(content, "input"), _all(content, "reference"), exits, paths)
+        answers = _all(content, "answer") if "answer" in content else ()
+        return Golden(_all(content, "input"), _all(content, "reference"), exits, paths, answers)
     except (OSError, EOFError, ValueError, LookupError, zipfile.BadZipFile) as error:
         raise BundleError(f"{file} holds no golden vectors ({error}); build it again") from error
 

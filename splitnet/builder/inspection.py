@@ -28,6 +28,7 @@ def describe(bundle: Bundle) -> dict[str, Any]:
         "name": contract.name,
         "contract": contract.sha256,
         "preprocess": list(contract.preprocess),
+        "postprocess": contract.postprocess and dict(contract.postprocess.step),
         "boundaries": [
             {
                 "boundary": number,
@@ -83,6 +84,15 @@ def tables(content: dict[str, Any]) -> Tables:
             [row for path in content["paths"] for row in _path_rows(path)],
         ),
         (
+            "learned paths (bytes of their own files)",
+            ("path", "leaves at", "enters at", "bytes"),
+            [
+                (path["path"], path["boundary"], path["entry"], path["extra_bytes"])
+                for path in content["paths"]
+                if path["extra_bytes"] is not None
+            ],
+        ),
+        (
             "exits (share of the test samples that leave there)",
             ("exit", "boundary", "accuracy", "share", "threshold", "temperature", "MFLOPs"),
             [_exit_row(head) for head in content["exits"]],
@@ -135,6 +145,8 @@ def _path(bundle: Bundle, path: Path) -> dict[str, Any]:
         "kind": path.kind,
         "boundary": path.hops[0].boundary,
         "hash": bundle.contract.path_hash(path.id).hex(),
+        "entry": path.hops[-1].entry,
+        "extra_bytes": bundle.advice.extra_bytes.get(path.id),
         "levels": [
             {
                 "level": level,

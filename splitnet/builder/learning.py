@@ -1,8 +1,8 @@
-"""The learned parts of a bundle: an early exit and a bottleneck on cached features."""
+"""The learned parts of a bundle: early exits and a bottleneck on cached features."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,40 +10,28 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from splitnet.builder.assembly import LEARNED_PATH, LearnedFiles
-from splitnet.builder.bottleneck import Bottleneck, Tail, Teacher, train_bottleneck
 from splitnet.builder.data import Roles
 from splitnet.builder.execution import Execution
-from splitnet.builder.exits import CONFIDENCE, WORK_SHARE, TrainedExit, make_head, train_exit
+from splitnet.builder.exit_building import ExitWishes, LearnedExits, build_exits
 from splitnet.builder.features import Features, collect_features
-from splitnet.builder.places import Places
+from splitnet.builder.places import ExitPlace, Places
 from splitnet.builder.resume import Steps
 from splitnet.builder.segments import Exported, GraphFile, export_module
 from splitnet.builder.tail import load_tail
-from splitnet.builder.training import Schedule
 from splitnet.bundle import ExitHead, GraphRef
 from splitnet.console import Progress
 from splitnet.errors import ModelError
-from splitnet.runtime.answers import labels
+from splitnet.training.bottleneck import Bottleneck, Tail, Teacher, train_bottleneck
+from splitnet.training.loop import Schedule
 
 SIGN_ROWS = 64
 """Samples that tell whether a boundary tensor can be negative."""
 
-_EXIT, _BOTTLENECK = "exit", "bottleneck"
+_EXITS, _BOTTLENECK = "exits", "bottleneck"
 """Names of the steps that an interrupted build keeps."""
-
-MAX_EXIT_SHARE = 0.1
-"""An exit that costs more of the network's FLOPs than this is worth a warning."""
-
-
-@dataclass(frozen=True, slots=True)
-class LearnedExit:
-    """An exit as it was learned, its file, and what a person should know."""
-
-    head: ExitHead
-    file: GraphFile
-    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +48,14 @@ class Learned:
 
     exits: tuple[ExitHead, ...]
     exit_files: dict[str, GraphFile]
+    exit_origin: Mapping[str, Any]
     bottleneck: LearnedFiles | None
     notes: tuple[str, ...]
+
+    @property
+    def paths(self) -> tuple[LearnedFiles, ...]:
+        """The files of the learned path, if there is one."""
+        return () if self.bottleneck is None else (self.bottleneck,)
 
 
 class Learner:
@@ -70,11 +64,11 @@ class Learner:
     Parameters
     ----------
     names
-        Names of the interior boundaries, of which the exit takes one.
+        Names of the interior boundaries.
     schedule
         Bounds of each training.
-    exit_loss
-        Part of the score on calibration data that the exit may lose.
+    wishes, heads
+        What the exits are to be like, and their heads if they are trained already.
     steps
         Where what is learned is kept in case the build is interrupted.
     """
@@ -86,7 +80,8 @@ class Learner:
         folder: Path,
         names: Sequence[str],
         schedule: Schedule,
-        exit_loss: float,
+        wishes: ExitWishes,
+        heads: Sequence[nn.Module],
         progress: Progress,
         steps: Steps,
     ) -> None:
@@ -96,18 +91,18 @@ class Learner:
         self._folder = folder
         self._names = names
         self._schedule = schedule
-        self._exit_loss = exit_loss
+        self._wishes = wishes
+        self._heads = heads
         self._progress = progress
         self._notes: list[str] = []
 
     def learn(self, roles: Roles, places: Places) -> Learned:
         """Train what `places` asks for; what an interrupted build had learned is not done again."""
-        exit_ = None if places.exit is None else self._kept_exit()
+        exits = self._kept_exits() if places.exits else LearnedExits()
         bottleneck = None if places.bottleneck is None else self._kept_bottleneck()
         wanted = {
-            place
-            for place, found in ((places.exit, exit_), (places.bottleneck, bottleneck))
-            if place is not None and found is None
+            *(place.boundary for place in places.exits if exits is None),
+            *(place for place in [places.bottleneck] if place is not None and bottleneck is None),
         }
         if wanted:
             wanted.add(self._end)
@@ -120,24 +115,26 @@ class Learner:
                     f"{len(training.data)} of {len(roles.training)} training samples were used: "
                     "the features of all would not fit the cache"
                 )
-            if places.exit is not None and exit_ is None:
-                exit_ = self._exit(training, calibration, places.exit)
-                self._steps.save(_EXIT, exit_, [exit_.file.ref])
+            if exits is None:
+                exits = self._exits(training, calibration, places.exits)
+                self._steps.save(_EXITS, exits, [file.ref for file in exits.files])
             if places.bottleneck is not None and bottleneck is None:
                 bottleneck = self._bottleneck(training, calibration, places.bottleneck)
                 self._steps.save(_BOTTLENECK, bottleneck, _graphs(bottleneck.files))
-        for found in (exit_, bottleneck):
+        exits = exits or LearnedExits()
+        for found in (exits, bottleneck):
             self._notes += found.notes if found is not None else ()
         return Learned(
-            (exit_.head,) if exit_ else (),
-            {exit_.head.id: exit_.file} if exit_ else {},
+            exits.heads,
+            {head.id: file for head, file in zip(exits.heads, exits.files, strict=True)},
+            exits.origin,
             bottleneck.files if bottleneck else None,
             tuple(self._notes),
         )
 
-    def _kept_exit(self) -> LearnedExit | None:
-        found = self._steps.load(_EXIT, LearnedExit)
-        return found if found and self._steps.restore([found.file.ref]) else None
+    def _kept_exits(self) -> LearnedExits | None:
+        found = self._steps.load(_EXITS, LearnedExits)
+        return found if found and self._steps.restore([f.ref for f in found.files]) else None
 
     def _kept_bottleneck(self) -> LearnedBottleneck | None:
         found = self._steps.load(_BOTTLENECK, LearnedBottleneck)
@@ -148,26 +145,19 @@ class Learner:
         """The last boundary: the answers."""
         return len(self._exported.segments)
 
-    def _exit(self, training: Features, calibration: Features, place: int) -> LearnedExit:
-        features, work = training.at[place], self._exported.whole.flops
-        shape = training.at[self._end].shape[1:]
-        head = make_head(features.shape[1:], shape, WORK_SHARE * work, self._schedule.seed)
-        self._progress.step(f"training the exit on {len(features)} samples", self._schedule.epochs)
-        found = train_exit(
-            head,
-            (features, _truth(training, self._end)),
-            (calibration.at[place], _truth(calibration, self._end)),
-            calibration.at[self._end],
-            self._exit_loss,
+    def _exits(
+        self, training: Features, calibration: Features, places: tuple[ExitPlace, ...]
+    ) -> LearnedExits:
+        return build_exits(
+            places,
+            training,
+            calibration,
+            self._heads,
+            self._wishes,
             self._schedule,
+            self._exported.whole.flops,
+            self._folder,
             self._progress,
-        )
-        name = self._names[place - 1]
-        file = export_module(found.module, _first(features), f"exit-{name}", self._folder)
-        return LearnedExit(
-            ExitHead(name, place, file.ref, found.temperature, CONFIDENCE, found.threshold),
-            file,
-            tuple(_exit_notes(name, found, file.flops / work, self._exit_loss)),
         )
 
     def _bottleneck(
@@ -207,28 +197,8 @@ class Learner:
 
 
 def _graphs(files: LearnedFiles) -> list[GraphRef]:
-    return [files.encoder.ref, files.decoder.ref]
-
-
-def _exit_notes(name: str, found: TrainedExit, cost: float, exit_loss: float) -> list[str]:
-    notes = [
-        f"exit {name}: {found.share:.1%} of the calibration samples leave there; the score is "
-        f"{found.mixed_score:.4f} with it and {found.whole_score:.4f} without"
-    ]
-    if found.closed:
-        notes = [
-            f"exit {name} is closed: at no threshold it loses at most {exit_loss:g} of the score "
-            "on calibration data; it only answers when a deadline leaves nothing else"
-        ]
-    if cost > MAX_EXIT_SHARE:
-        notes.append(f"exit {name} is expensive: {cost:.0%} of the network's work")
-    return notes
+    return [file.ref for file in (files.encoder, files.decoder) if file is not None]
 
 
 def _first(features: NDArray[Any]) -> NDArray[Any]:
     return np.array(features[:1])
-
-
-def _truth(features: Features, end: int) -> NDArray[np.int64]:
-    """Return labels, those of the whole network where the data has none."""
-    return labels(features.at[end]) if features.data.y is None else features.data.y

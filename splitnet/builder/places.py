@@ -1,4 +1,4 @@
-"""Where the early exit and the bottleneck of a bundle stand."""
+"""Where the early exits and the bottleneck of a bundle stand."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from splitnet.builder.cuts import Cut, resolve_cut
 from splitnet.errors import PartitionError
 
 AUTO, NONE = "auto", "none"
+
+INPUT = "input"
+"""Place of an exit that is a network of its own and reads the input."""
 
 EXIT_SHARE = 1 / 3
 """Part of the work after which an automatic exit stands: early enough to save most of it."""
@@ -23,10 +26,19 @@ LAST_EXIT_SHARE = 0.9
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
-    """Boundary numbers of exit and bottleneck, ``None`` for none, and why."""
+class ExitPlace:
+    """Where an exit stands: its name, its boundary, and the part of the work done there."""
 
-    exit: int | None
+    name: str
+    boundary: int
+    done: float
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The exits in the order of their boundaries, the bottleneck's boundary if any, and why."""
+
+    exits: tuple[ExitPlace, ...]
     bottleneck: int | None
     notes: tuple[str, ...]
 
@@ -34,13 +46,15 @@ class Places:
 def choose_places(
     choices: Sequence[Choice], cuts: Sequence[Cut], exit_at: str, bottleneck_at: str
 ) -> Places:
-    """Return where to learn an exit and a bottleneck.
+    """Return where to learn exits and a bottleneck.
 
     Parameters
     ----------
     choices
         The interior boundaries; number 1 is the first of them.
-    exit_at, bottleneck_at
+    exit_at
+        Cuts among `choices`, joined by commas, ``input``, ``auto`` or ``none``.
+    bottleneck_at
         A cut among `choices`, ``auto`` or ``none``.
 
     Raises
@@ -48,13 +62,22 @@ def choose_places(
     PartitionError
         The tensor of a named cut is not of a form that can be learned from.
     """
-    exit_, exit_note = _place(
-        "exit", exit_at, choices, cuts, EXIT_SHARE, _unfit_for_exit, LAST_EXIT_SHARE
-    )
+    found = [
+        (0, "exit at the input, as asked for")
+        if at == INPUT
+        else _place("exit", at, choices, cuts, EXIT_SHARE, _unfit_for_exit, LAST_EXIT_SHARE)
+        for at in exit_at.split(",")
+    ]
+    standing = [(INPUT, 0.0), *((choice.name, work_share(choice.cut)) for choice in choices)]
+    exits = [
+        ExitPlace(standing[number][0], number, standing[number][1])
+        for number in sorted({number for number, _ in found if number is not None})
+    ]
+    exit_notes = [note for _, note in found]
     bottleneck, bottleneck_note = _place(
         "bottleneck", bottleneck_at, choices, cuts, BOTTLENECK_SHARE, _unfit_for_bottleneck, 1.0
     )
-    return Places(exit_, bottleneck, (exit_note, bottleneck_note))
+    return Places(tuple(exits), bottleneck, (*exit_notes, bottleneck_note))
 
 
 def work_share(cut: Cut) -> float:

@@ -15,7 +15,6 @@ from splitnet.devices import DEVICE_CLASSES, named_profile, profile_on
 from splitnet.errors import UnknownNameError
 from splitnet.machines.options import OptionBook
 from splitnet.machines.pruning import undominated
-from splitnet.machines.request import Request
 from splitnet.machines.stage_times import StageTimes
 from splitnet.policies.prediction import predict_latency_s
 from splitnet.values import Option, Profile, Telemetry
@@ -84,10 +83,7 @@ def known_device(bundle: Bundle, name: str | None) -> Profile:
 
 def device_options(bundle: Bundle, profile: Profile) -> tuple[Option, ...]:
     """Return all ways that a request has on a device with `profile`, priced."""
-    book = OptionBook(bundle, StageTimes(profile))
-    paths = {path.id for path in bundle.contract.paths}
-    fresh = Request(id=1, frame=0, arrived_s=0.0, due_s=0.0, deadline_s=None)
-    return tuple(book.options(fresh, None, paths))
+    return OptionBook(bundle, StageTimes(profile)).all_options()
 
 
 def plan_map(bundle: Bundle, profile: Profile, rtt_s: float = RTT_S) -> PlanMap:

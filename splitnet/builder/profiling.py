@@ -21,7 +21,7 @@ from splitnet.builder.data import Dataset
 from splitnet.builder.execution import Execution, inputs_of
 from splitnet.bundle import ExitHead, FusedRun
 from splitnet.console import Progress
-from splitnet.runtime.preprocess import prepare
+from splitnet.runtime.inputs import Sample, prepare_inputs
 from splitnet.values import (
     PREPARE_STAGE,
     Profile,
@@ -80,7 +80,7 @@ def profile_bundle(
         Opened for `threads` threads and batch 1.
     """
     inputs = inputs_of(execution.contract, data, [0])
-    jobs = list(single_jobs(execution, exits, fused, inputs, data.load(0)))
+    jobs = list(single_jobs(execution, exits, fused, inputs, data.sample(0)))
     progress.step("measuring every stage on this machine", len(jobs))
     reference = reference_timer(threads)
     stages = {}
@@ -98,7 +98,7 @@ def single_jobs(
     exits: Sequence[ExitHead],
     fused: Sequence[FusedRun],
     inputs: Sequence[Array],
-    sample: Array | None,
+    sample: Sample | None,
 ) -> Iterator[Job]:
     """Yield every stage of a bundle for one sample.
 
@@ -112,10 +112,10 @@ def single_jobs(
     contract = execution.contract
     boundaries = execution.boundaries(inputs)
     if sample is not None:
-        yield Job(PREPARE_STAGE, 1, _call(prepare, sample, contract.preprocess))
-    for index, segment in enumerate(contract.segments):
-        run = _call(execution.run, segment.graph, boundaries[index])
-        yield Job(segment_stage(index), 1, run)
+        run = _call(prepare_inputs, sample, contract.preprocess, contract.inputs)
+        yield Job(PREPARE_STAGE, 1, run)
+    for index in range(len(contract.segments)):
+        yield Job(segment_stage(index), 1, _call(_segment, execution, index, boundaries[index]))
     for part in fused:
         run = _call(execution.run, part.graph, boundaries[part.first])
         yield Job(fused_stage(part.first, part.stop), 1, run)
@@ -146,8 +146,8 @@ def batch_jobs(
     for batch in batches:
         stacked = [np.concatenate([array] * batch) for array in inputs]
         boundaries = execution.boundaries(stacked)
-        for index, segment in enumerate(execution.contract.segments):
-            run = _call(execution.run, segment.graph, boundaries[index])
+        for index in range(len(execution.contract.segments)):
+            run = _call(_segment, execution, index, boundaries[index])
             yield Job(segment_stage(index), batch, run)
 
 
@@ -167,6 +167,33 @@ def measure(
             break
     p50, p95 = np.percentile(times, [50, 95])
     return StageTime(float(p50), float(p95))
+
+
+def measure_ratio(
+    stage: Callable[[], object],
+    other: Callable[[], object],
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
+    """Return how long `stage` takes as a share of `other`.
+
+    They take turns, so that whatever else the machine does slows both alike: the ratio of their
+    medians holds where two measurements one after the other would not.
+    """
+    runs: tuple[Callable[[], object], ...] = (stage, other)
+    times: tuple[list[float], ...] = ([], [])
+    for _ in range(WARM_UP):
+        for run in runs:
+            run()
+    began = clock()
+    while len(times[0]) < REPEATS:
+        for run, taken in zip(runs, times, strict=True):
+            start = clock()
+            run()
+            taken.append(clock() - start)
+        if len(times[0]) >= MIN_REPEATS and clock() - began > 2 * STAGE_SECONDS:
+            break
+    first, second = (float(np.median(taken)) for taken in times)
+    return first / second
 
 
 def reference_timer(threads: int) -> ReferenceTimer | None:
@@ -214,6 +241,13 @@ def _processor() -> str:
 
 def _call(function: Callable[..., Any], *arguments: Any) -> Callable[[], object]:
     return lambda: function(*arguments)
+
+
+def _segment(execution: Execution, index: int, tensors: Sequence[Array]) -> object:
+    """Run a segment, and with the last one the postprocess graph, as both sides do."""
+    outputs = execution.run(execution.contract.segments[index].graph, tensors)
+    last = index == len(execution.contract.segments) - 1
+    return execution.answer(outputs) if last else outputs
 
 
 def _encode(execution: Execution, path: str, level: int, boundaries: Boundaries) -> object:

@@ -7,6 +7,7 @@ is kept. The same model gives the same hashes.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -93,8 +94,9 @@ def export_segments(
     """Write ``segment-<i>.onnx``, ``whole.onnx`` and their shards below `out`.
 
     The tensor at boundary ``i`` is named ``boundary<i>`` in every file, ``boundary<i>.<k>`` if
-    there are several. The whole model is the chain of the segments in one file, over the same
-    shards; a weight that several segments use is in the shard of each.
+    there are several; several inputs keep the names that the model gives them. The whole model is
+    the chain of the segments in one file, over the same shards; a weight that several segments use
+    is in the shard of each.
 
     Parameters
     ----------
@@ -156,6 +158,10 @@ def export_module(
     return _write(_stored(part, out), graph.opsets, name, out)
 
 
+_TAKEN_NAME = re.compile(r"boundary\d|s\d+_")
+"""Names of this module's making, which an input must not have."""
+
+
 def _ends(graph: Graph, boundaries: Sequence[Cut]) -> list[int]:
     """Return the set of operators in front of the end of each segment."""
     ends = [cut.before for cut in boundaries]
@@ -175,6 +181,8 @@ def _borders(graph: Graph, boundaries: Sequence[Cut]) -> list[Border]:
         border: dict[str, TensorSpec] = {}
         for place, tensor in enumerate(tensors):
             name = f"boundary{index}" + (f".{place}" if len(tensors) > 1 else "")
+            if index == 0 and len(tensors) > 1 and not _TAKEN_NAME.match(tensor):
+                name = tensor
             border[tensor] = graph.measured[tensor].spec(name)
         borders.append(border)
     return borders

@@ -1,4 +1,4 @@
-"""Weights of a graph, packed into one file named by its hash."""
+"""Files named by their hash: the weights of a graph packed into one, tables of codecs."""
 
 from __future__ import annotations
 
@@ -56,3 +56,11 @@ def pack_weights(
             if entry.key == "location":
                 entry.value = f"{FOLDER}/{sha256}"
     return tensors, (sha256,)
+
+
+def write_tables(tables: Mapping[str, bytes], out: Path) -> None:
+    """Write codec tables, each under its SHA-256, beside the shards below `out`."""
+    folder = out / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    for sha256, content in tables.items():
+        (folder / sha256).write_bytes(content)

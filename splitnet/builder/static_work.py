@@ -43,6 +43,10 @@ def stage_work(
     work = {PREPARE_STAGE: Work(len(contract.preprocess), _bytes(contract.inputs), 0)}
     for index, segment in enumerate(contract.segments):
         work[segment_stage(index)] = graph_work(directory, segment.graph)
+    if contract.postprocess is not None:
+        last = segment_stage(len(contract.segments) - 1)
+        after = graph_work(directory, contract.postprocess.graph)
+        work[last] = _sum(work[last], after)
     for run in fused:
         work[fused_stage(run.first, run.stop)] = graph_work(directory, run.graph)
     for head in exits:
@@ -58,6 +62,18 @@ def stage_work(
             work[encode_stage(path.id, level)] = _sum(before, codec)
             work[decode_stage(path.id, level)] = _sum(codec, after)
     return work
+
+
+def extra_bytes(directory: Path, contract: Contract) -> dict[str, int]:
+    """Return for each learned path the size of its files that no segment needs."""
+    shared = {name for segment in contract.segments for name in segment.graph.files}
+    sizes = {}
+    for path in contract.paths:
+        if path.kind == "learned":
+            coders = [ref for hop in path.hops for ref in (hop.encoder, hop.decoder)]
+            own = {name for ref in coders if ref is not None for name in ref.files} - shared
+            sizes[path.id] = sum(bundle_file(directory, name).stat().st_size for name in own)
+    return sizes
 
 
 def graph_work(directory: Path, ref: GraphRef) -> Work:

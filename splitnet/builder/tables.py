@@ -12,10 +12,8 @@ from splitnet.builder.execution import Array, Execution, batches, inputs_of
 from splitnet.bundle import ExitHead, SampleTable
 from splitnet.bundle.sample_table import ExitRows, PathRows
 from splitnet.console import Progress
-from splitnet.runtime.answers import labels, load_confidence, score
-
-PATH_CONFIDENCE = "max-softmax"
-"""Confidence of the network's own output, at temperature 1."""
+from splitnet.runtime.answers import load_confidence
+from splitnet.runtime.reading import AnswerForm, answer_form
 
 
 def make_table(
@@ -25,6 +23,7 @@ def make_table(
 
     Without labels the whole network's own answers count as right.
     """
+    form = answer_form(execution.contract)
     exit_parts: dict[str, list[ExitRows]] = {head.id: [] for head in exits}
     path_parts: dict[tuple[str, int], list[PathRows]] = {
         (path.id, level): []
@@ -34,14 +33,17 @@ def make_table(
     progress.step(f"running every exit and path on {len(data)} test samples", len(data))
     for rows in batches(len(data)):
         boundaries = execution.boundaries(inputs_of(execution.contract, data, rows))
-        whole = boundaries[-1][0]
-        truth = labels(whole) if data.y is None else data.y[rows.start : rows.stop]
+        if data.y is None:
+            truth = form.truth(execution.answer(boundaries[-1]))
+        else:
+            truth = data.y[rows.start : rows.stop]
         for head in exits:
-            logits = execution.run(head.graph, boundaries[head.boundary])[0]
-            confidence = load_confidence(head.confidence)(logits, head.temperature)
-            exit_parts[head.id].append(ExitRows(_float(_score(logits, truth)), _float(confidence)))
+            outputs = execution.run(head.graph, boundaries[head.boundary])
+            confidence = load_confidence(head.confidence)(outputs[0], head.temperature)
+            right = form.score(execution.answer(outputs), truth)
+            exit_parts[head.id].append(ExitRows(_float(right), _float(confidence)))
         for key, parts in path_parts.items():
-            parts.append(_path_rows(execution, key, boundaries, truth))
+            parts.append(_path_rows(execution, form, key, boundaries, truth))
         progress.advance(len(rows))
     keys = np.stack([np.arange(len(data)), np.zeros(len(data), int)], axis=1).astype(np.int64)
     return SampleTable(
@@ -53,19 +55,16 @@ def make_table(
 
 def _path_rows(
     execution: Execution,
+    form: AnswerForm,
     key: tuple[str, int],
     boundaries: Sequence[Sequence[Array]],
-    truth: NDArray[np.int64],
+    truth: Array,
 ) -> PathRows:
     path, level = key
-    payloads, (output, *_) = execution.transmit(path, level, execution.crossing(path, boundaries))
-    confidence = load_confidence(PATH_CONFIDENCE)(output, 1.0)
+    payloads, outputs = execution.transmit(path, level, execution.crossing(path, boundaries))
+    answer = execution.answer(outputs)
     sizes = np.array([len(payload) for payload in payloads], np.int32)
-    return PathRows(_float(_score(output, truth)), _float(confidence), sizes)
-
-
-def _score(output: Array, truth: NDArray[np.int64]) -> Array:
-    return score(labels(output), truth)
+    return PathRows(_float(form.score(answer, truth)), _float(form.confidence(answer)), sizes)
 
 
 def _float(values: Array) -> NDArray[np.float32]:

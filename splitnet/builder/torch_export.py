@@ -83,7 +83,7 @@ def export_torch(
         the source line.
     """
     module.eval()
-    parameters = inspect.signature(module.forward).parameters.values()
+    parameters = list(inspect.signature(module.forward).parameters.values())
     if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
         raise ModelError(
             f"forward of {type(module).__name__} takes *args, so its inputs have no places: name "
@@ -101,7 +101,7 @@ def export_torch(
     return _export(
         module,
         pair,
-        input_names=["input"] if single else [f"input{i}" for i in range(len(example))],
+        input_names=["input"] if single else [p.name for p in parameters][: len(example)],
         dynamic_shapes=tuple(dynamic),
     )
 

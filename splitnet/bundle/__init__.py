@@ -1,7 +1,16 @@
 """The bundle: a contract that both sides share, and advice that helps the edge choose."""
 
 from splitnet.bundle.advice import Advice, ExitHead, FusedRun, Work
-from splitnet.bundle.contract import Boundary, Contract, GraphRef, Hop, Level, Path, Segment
+from splitnet.bundle.contract import (
+    Boundary,
+    Contract,
+    GraphRef,
+    Hop,
+    Level,
+    Path,
+    Postprocess,
+    Segment,
+)
 from splitnet.bundle.loading import Bundle, load_bundle
 from splitnet.bundle.sample_table import ExitRows, PathRows, PlanStatistics, SampleTable
 
@@ -19,6 +28,7 @@ __all__ = [
     "Path",
     "PathRows",
     "PlanStatistics",
+    "Postprocess",
     "SampleTable",
     "Segment",
     "Work",

@@ -87,6 +87,12 @@ class Advice:
     work
         The other static features of the stages, which times on other devices are predicted from;
         empty in bundles of older builds.
+    sizes
+        Sizes of dynamic dimensions in the golden samples, by name: what a sample of unknown size
+        is taken to have.
+    extra_bytes
+        Size of the files of each learned path that no segment needs, by name; other learned paths
+        may share them. Empty in bundles of older builds.
     """
 
     contract_sha256: str
@@ -100,6 +106,8 @@ class Advice:
     flops: Mapping[str, int]
     fused: tuple[FusedRun, ...] = ()
     work: Mapping[str, Work] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    extra_bytes: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_sha256(self.contract_sha256, "advice.json: contract_sha256")
@@ -109,6 +117,12 @@ class Advice:
             _check_exit(head, f"advice.json: exits[{i}]")
         for i, run in enumerate(self.fused):
             check_graph(run.graph, f"advice.json: fused[{i}].graph")
+        for name, size in self.sizes.items():
+            if size < 0:
+                raise BundleError(f"advice.json: sizes.{name}: is {size}, must be at least 0")
+        for name, size in self.extra_bytes.items():
+            if size < 0:
+                raise BundleError(f"advice.json: extra_bytes.{name}: is {size}, must be at least 0")
         for i, plan in enumerate(self.plans):
             _check_rule(plan, {head.id for head in self.exits}, f"advice.json: plans[{i}]")
         for i, profile in enumerate(self.profiles):

@@ -86,7 +86,7 @@ class Hop:
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """A way through segments and hops; level 0 is float32."""
+    """A way through segments and hops; level 0 is the finest, float32 on an exact path."""
 
     id: str
     kind: PathKind
@@ -95,8 +95,25 @@ class Path:
 
 
 @dataclass(frozen=True, slots=True)
+class Postprocess:
+    """The graph behind the last segment, which makes a small answer of the model's outputs.
+
+    Attributes
+    ----------
+    step
+        What it computes, one of the closed list (docs/bundle.md).
+    tensors
+        What it gives.
+    """
+
+    step: Mapping[str, Any]
+    graph: GraphRef
+    tensors: tuple[TensorSpec, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Contract:
-    """Segments, boundaries, paths, preprocessing and the form of the reply.
+    """Segments, boundaries, paths, pre- and postprocessing and the form of the reply.
 
     Attributes
     ----------
@@ -105,7 +122,9 @@ class Contract:
     whole
         The uncut model over the same shards, for ``splitnet verify``.
     reply
-        Codec configuration of the reply, one for each output tensor.
+        Codec configuration of the reply, one for each tensor of the answer.
+    postprocess
+        What follows the last segment on either side; ``None`` leaves the outputs as they are.
     """
 
     name: str
@@ -115,6 +134,7 @@ class Contract:
     paths: tuple[Path, ...]
     whole: GraphRef
     reply: tuple[Mapping[str, Any], ...]
+    postprocess: Postprocess | None = None
 
     def __post_init__(self) -> None:
         check_contract(self)
@@ -126,8 +146,13 @@ class Contract:
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
-        """Tensors of the last boundary: the answer."""
+        """Tensors of the last boundary: what the model gives."""
         return self.boundaries[-1].tensors
+
+    @property
+    def answers(self) -> tuple[TensorSpec, ...]:
+        """Tensors of a reply: the outputs, or what the postprocess graph makes of them."""
+        return self.outputs if self.postprocess is None else self.postprocess.tensors
 
     @property
     def sha256(self) -> str:
@@ -151,6 +176,8 @@ class Contract:
             graphs += [segment.graph for segment in self.segments[first:stop]]
             if hop is not None:
                 graphs += [graph for graph in (hop.encoder, hop.decoder) if graph is not None]
+        if self.postprocess is not None:
+            graphs.append(self.postprocess.graph)
         return tuple(dict.fromkeys(graphs))
 
     def path_hash(self, path_id: str) -> bytes:
@@ -159,7 +186,8 @@ class Contract:
         Names for people (of path, level, cut and file), other paths and all advice stay outside,
         so changing them does not part an old edge from a new cloud (docs/bundle.md, "Hashes").
         """
-        path = self.path(path_id)
+        path, last = self.path(path_id), self.postprocess
+        after = last and {"op": last.step["op"], "graph": _content(last.graph), "to": last.tensors}
         return digest(
             {
                 "form": PATH_HASH_FORM,
@@ -182,12 +210,16 @@ class Contract:
                 ],
                 "levels": [level.codecs for level in path.levels],
                 "reply": self.reply,
+                **({"postprocess": after} if after else {}),
             }
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return the content of ``contract.json``."""
-        return {"version": CONTRACT_VERSION, **to_json(self)}
+        """Return the content of ``contract.json``; what there is not is left out."""
+        content = {"version": CONTRACT_VERSION, **to_json(self)}
+        if self.postprocess is None:
+            del content["postprocess"]
+        return content
 
     @classmethod
     def from_json(cls, data: Any) -> Contract:

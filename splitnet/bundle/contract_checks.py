@@ -7,13 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from splitnet.bundle.postprocessing import check_answer, check_postprocess_step
 from splitnet.bundle.preprocessing import check_step
 from splitnet.config import nearest
 from splitnet.errors import BundleError
 from splitnet.values import DTYPE_BYTES, TensorSpec
 
 if TYPE_CHECKING:
-    from splitnet.bundle.contract import Contract, GraphRef, Hop, Path
+    from splitnet.bundle.contract import Contract, GraphRef, Hop, Path, Postprocess
 
 MAX_RANK = 8
 """Most dimensions that a tensor of a contract may have."""
@@ -37,7 +38,9 @@ def check_contract(contract: Contract) -> None:
     for i, path in enumerate(contract.paths):
         _check_path(contract, path, f"paths[{i}]")
     check_graph(contract.whole, "contract.json: whole")
-    _check_codecs(contract.reply, len(contract.outputs), "reply")
+    if contract.postprocess is not None:
+        _check_postprocess(contract.postprocess)
+    _check_codecs(contract.reply, len(contract.answers), "reply")
     _check_one_hash_per_file(contract)
 
 
@@ -114,8 +117,11 @@ def _check_path(contract: Contract, path: Path, where: str) -> None:
 
 
 def _check_hop(contract: Contract, hop: Hop, where: str) -> None:
-    last = len(contract.segments) - 1
-    for name, boundary in (("boundary", hop.boundary), ("entry", hop.entry)):
+    end = len(contract.segments)
+    # A decoder may hold the rest of the network: then nothing is left behind it.
+    last_entry = end - 1 if hop.decoder is None else end
+    limits = (("boundary", hop.boundary, end - 1), ("entry", hop.entry, last_entry))
+    for name, boundary, last in limits:
         if not 0 <= boundary <= last:
             raise _error(f"{where}.{name}", f"is {boundary}, must be from 0 to {last}")
     _check_tensors(hop.tensors, f"{where}.tensors")
@@ -131,6 +137,13 @@ def _check_exact(contract: Contract, hop: Hop, where: str) -> None:
         raise _error(f"{where}.entry", f"is {hop.entry}, on an exact path it is {hop.boundary}")
     if hop.tensors != contract.boundaries[hop.boundary].tensors:
         raise _error(f"{where}.tensors", f"are not those of boundary {hop.boundary}")
+
+
+def _check_postprocess(last: Postprocess) -> None:
+    check_postprocess_step(last.step, "contract.json: postprocess.step")
+    check_graph(last.graph, "contract.json: postprocess.graph")
+    _check_tensors(last.tensors, "postprocess.tensors")
+    check_answer(last.step, last.tensors, "contract.json: postprocess.tensors")
 
 
 def _check_tensors(tensors: Sequence[TensorSpec], where: str) -> None:
@@ -189,6 +202,8 @@ def _check_one_hash_per_file(contract: Contract) -> None:
 
 def _all_graphs(contract: Contract) -> Iterable[GraphRef]:
     yield contract.whole
+    if contract.postprocess is not None:
+        yield contract.postprocess.graph
     yield from (segment.graph for segment in contract.segments)
     for path in contract.paths:
         yield from contract.graphs(path.id)

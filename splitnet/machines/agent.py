@@ -41,6 +41,7 @@ from splitnet.machines.agent_io import (
 )
 from splitnet.machines.answering import is_late, make_answer, outcome
 from splitnet.machines.deciding import Decider
+from splitnet.machines.drift import DriftMonitor
 from splitnet.machines.link import Link
 from splitnet.machines.options import OptionBook
 from splitnet.machines.request import Request
@@ -48,12 +49,7 @@ from splitnet.machines.scheduling import DeviceSchedule
 from splitnet.machines.stage_times import StageTimes
 from splitnet.machines.uplink import Uplink
 from splitnet.policies.base import Policy
-from splitnet.values import (
-    DecisionPoint,
-    OptionKind,
-    Profile,
-    Telemetry,
-)
+from splitnet.values import DecisionPoint, OptionKind, Profile, Telemetry
 from splitnet.wire import CancelAck, Error, Message, Pong, Reply, checksum, size
 
 __all__ = ["AgentConfig", "AgentMachine"]
@@ -84,6 +80,7 @@ class AgentMachine:
         hashes = tuple(bundle.contract.path_hash(path.id) for path in paths)
         self._link = Link(hashes, config.link)
         self._decider = Decider(self._book, policy, self._link, self._path_number)
+        self._drift = DriftMonitor(bundle)
         self._frames: deque[FrameArrived] = deque()
         self._requests: dict[int, Request] = {}
         self._last_request = 0
@@ -236,6 +233,10 @@ class AgentMachine:
     def _on_local_result(
         self, request: Request, exit_id: str | None, result: LocalResult, now_s: float
     ) -> None:
+        drift = exit_id and self._drift.add(exit_id, result.confidence, request.results)
+        if drift:
+            self.counters["drifts"] += 1
+            self._out.append(Report("drift", str(drift), warning=True))
         request.results[exit_id] = result
         option = request.decision.option
         if exit_id is None or (option.kind is OptionKind.LOCAL and option.exit == exit_id):

@@ -16,6 +16,7 @@ from splitnet.values import (
     Provenance,
     encode_stage,
     exit_stage,
+    fused_stage,
     segment_stage,
 )
 from splitnet.wire import Message, Payload
@@ -38,16 +39,21 @@ class Prepare:
 class RunSegments:
     """Run segments `first` to `stop - 1`: from boundary `first` to boundary `stop`.
 
-    If `stop` is the last boundary, the outcome is a `LocalResult`, otherwise ``None``.
+    If `stop` is the last boundary, the outcome is a `LocalResult`, otherwise ``None``. With
+    `fused` they run as one graph, and the boundaries in between are not seen.
     """
 
     first: int
     stop: int
+    fused: bool = False
     keys: tuple[str, ...] = field(init=False, repr=False, compare=False)
     reaches: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        keys = tuple(segment_stage(index) for index in range(self.first, self.stop))
+        if self.fused:
+            keys: tuple[str, ...] = (fused_stage(self.first, self.stop),)
+        else:
+            keys = tuple(segment_stage(index) for index in range(self.first, self.stop))
         object.__setattr__(self, "keys", keys)
         object.__setattr__(self, "reaches", self.stop)
 

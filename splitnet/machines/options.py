@@ -8,16 +8,11 @@ from math import inf
 from typing import NamedTuple, TypeAlias
 
 from splitnet.bundle import Bundle, ExitHead
-from splitnet.machines.agent_io import (
-    NOT_PREPARED,
-    PREPARE,
-    Stage,
-    encode,
-    run_exit,
-    run_segments,
-)
+from splitnet.machines.agent_io import NOT_PREPARED, PREPARE, Stage, encode, run_exit
 from splitnet.machines.expectations import Expectations, Known
+from splitnet.machines.pruning import undominated
 from splitnet.machines.request import Request
+from splitnet.machines.runs import DeviceRuns
 from splitnet.machines.stage_times import StageTimes
 from splitnet.values import (
     DEVICE,
@@ -85,9 +80,11 @@ class OptionBook:
             head.id: head for head in sorted(bundle.advice.exits, key=lambda head: head.boundary)
         }
         self.end = len(contract.segments)
+        self.runs = DeviceRuns(bundle)
         self._expectations = Expectations(bundle, self.exits)
         self._cut = {path.id: path.hops[0].boundary for path in contract.paths}
-        self._reply_bytes = sum(spec.sample_bytes() for spec in contract.outputs)
+        sizes = bundle.advice.sizes
+        self._reply_bytes = sum(spec.sample_bytes(sizes) for spec in contract.answers)
         rule = tuple(ExitStep(h.id, h.confidence, h.threshold) for h in self.exits.values())
         self._rule = rule
         self._offload_plans = bundle.advice.plans
@@ -97,20 +94,25 @@ class OptionBook:
         self._answers: dict[tuple[str, Known], Option] = {}
         self._cloud_s: dict[tuple[str, int], float] = {}
         self._ways: dict[tuple[int, Known], Ways] = {}
+        self._offers: dict[tuple[int, Known, frozenset[str]], tuple[Option, ...]] = {}
         self._fallback_s: dict[tuple[int, bool], float] = {}
         self._priced_version = times.version
 
     def keys(self) -> list[str]:
         """Return the name of every option that a policy may be told to follow."""
-        offload = [plan.key for plan in self._offload_plans]
-        local = self._ways_from(NOT_PREPARED, ()).local
-        return offload + [option.key for way in local for option in way.options]
+        return [option.key for option in self.all_options()]
+
+    def all_options(self, boundary: int = NOT_PREPARED, known: Known = ()) -> tuple[Option, ...]:
+        """Return every way on from `boundary`, also those that others beat on this device."""
+        ways = self._ways_from(boundary, known)
+        return (*ways.offload, *ways.local_within(inf, at_least_one=True))
 
     def keep(self, wanted: Callable[[str], bool]) -> None:
         """Offer only those plans to the cloud whose names are `wanted`."""
         self._offload_plans = tuple(plan for plan in self._offload_plans if wanted(plan.key))
         self._offloads.clear()
         self._ways.clear()
+        self._offers.clear()
 
     def cut(self, path: str) -> int:
         """Return the boundary at which the device stops on `path`."""
@@ -134,12 +136,18 @@ class OptionBook:
     ) -> list[Option]:
         """Return what can be done with `request` now.
 
-        A plan is offered if its path is among `usable_paths`, a local way if time allows; the
-        shortest one in any case, unless an exit has answered already.
+        A plan is offered if its path is among `usable_paths` and no other one of them is better
+        in all that counts (`undominated`); a local way if time allows, the shortest one in any
+        case, unless an exit has answered already.
         """
         known = self._known(request)
         ways = self._ways_from(request.boundary, known)
-        options = [option for option in ways.offload if option.plan.path in usable_paths]
+        place = request.boundary, known, frozenset(usable_paths)
+        offers = self._offers.get(place)
+        if offers is None:
+            usable = [option for option in ways.offload if option.plan.path in usable_paths]
+            offers = self._offers[place] = undominated(usable)
+        options = list(offers)
         if known:
             answer = self._answer(request, known, bool(options))
             if answer is not None:
@@ -215,6 +223,7 @@ class OptionBook:
     def _forget_prices(self) -> None:
         self._priced_version = self._times.version
         self._ways.clear()
+        self._offers.clear()
         self._fallback_s.clear()
 
     def _price(self, boundary: int, known: Known) -> Ways:
@@ -245,8 +254,7 @@ class OptionBook:
         for plan in self._offload_plans:
             cut = self._cut[plan.path]
             stages: list[Stage] = [PREPARE] if boundary == NOT_PREPARED else []
-            if max(boundary, 0) < cut:
-                stages.append(run_segments(max(boundary, 0), cut))
+            stages += self.runs.between(max(boundary, 0), cut)
             stages += [run_exit(exit_id) for exit_id in _next_exits(plan, known)]
             stages.append(encode(plan.path, plan.level))
             expected = self._expectations.of_plan(_ahead(plan, known), known)
@@ -297,8 +305,7 @@ class OptionBook:
         """Return the stages from `boundary` to an exit or to the end of the network."""
         stop = self.end if exit_id is None else self.exits[exit_id].boundary
         stages: list[Stage] = [PREPARE] if boundary == NOT_PREPARED else []
-        if max(boundary, 0) < stop:
-            stages.append(run_segments(max(boundary, 0), stop))
+        stages += self.runs.between(max(boundary, 0), stop)
         return (*stages, run_exit(exit_id)) if exit_id is not None else tuple(stages)
 
 

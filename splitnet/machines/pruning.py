@@ -6,21 +6,25 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from splitnet.values import Option
+from splitnet.values import Option, OptionKind
+
+NOISE_DIGITS = 9
+"""Costs are equal within a billionth: the order of an addition must not decide."""
 
 
 def undominated(options: Sequence[Option]) -> tuple[Option, ...]:
     """Return the options that no other dominates, in their order.
 
-    One dominates another if it is no worse in expected accuracy, bytes sent, device time and time
-    of device and cloud together, and better in one of them. Then it is no slower over any link and
-    with any load of the cloud that slows all work there alike up to the device's own pace. Of equal
-    options the first stays. The options must be alternatives of one request, on paths that are all
-    usable: an option that is dominated is worth having when its rival cannot be taken.
+    One dominates another if it is no worse in expected accuracy, share of requests sent, bytes
+    sent, device time and time of device and cloud together, and better in one of them. Then it is
+    no slower over any link and with any load of the cloud that slows all work there alike up to
+    the device's own pace. Of equal options the first stays. The options must be alternatives of
+    one request, on paths that are all usable: an option that is dominated is worth having when
+    its rival cannot be taken.
     """
-    if not options:
-        return ()
-    costs = np.array([_costs(option) for option in options])
+    if len(options) < 2:
+        return tuple(options)
+    costs = np.round([_costs(option) for option in options], NOISE_DIGITS)
     no_worse = np.all(costs[:, None] <= costs[None], axis=-1)
     better = np.any(costs[:, None] < costs[None], axis=-1)
     first = np.triu(np.ones_like(no_worse), 1)
@@ -34,6 +38,7 @@ def _costs(option: Option) -> tuple[float, ...]:
     device_s = option.exit_share * option.exit_device_s + goes_on * option.device_s
     return (
         -option.accuracy,
+        goes_on if option.kind is OptionKind.OFFLOAD else 0.0,
         goes_on * option.uplink_bytes,
         device_s,
         device_s + goes_on * option.cloud_s,

@@ -18,7 +18,6 @@ from splitnet.machines.agent_io import (
     Stage,
     encode,
     run_exit,
-    run_segments,
 )
 from splitnet.machines.options import OptionBook
 from splitnet.machines.promises import Promise, slack_s
@@ -93,12 +92,10 @@ class DeviceSchedule:
             stop = self._book.end if option.exit is None else self._book.exits[option.exit].boundary
         for exit_id, head in self._book.exits.items():
             if head.boundary <= stop and self._wants(option, request, exit_id):
-                if boundary < head.boundary:
-                    yield run_segments(boundary, head.boundary)
+                yield from self._book.runs.between(boundary, head.boundary)
                 yield run_exit(exit_id)
                 return
-        if boundary < stop:
-            yield run_segments(boundary, stop)
+        yield from self._book.runs.between(boundary, stop)
         if option.kind is OptionKind.OFFLOAD and not encoded:
             yield encode(option.plan.path, option.plan.level)
 

@@ -37,10 +37,33 @@ def max_softmax(logits: Array, temperature: float = 1.0) -> Array:
     NDArray
         ``(N,)`` float64 in [0, 1].
     """
-    scaled = _pages(logits).astype(np.float64) / temperature
-    shifted = scaled - scaled.max(axis=2, keepdims=True)
-    probability: Array = 1.0 / np.exp(shifted).sum(axis=2)
-    return cast(Array, probability.min(axis=1))
+    return _of_page(_softmax(logits, temperature).max(axis=2))
+
+
+def entropy(logits: Array, temperature: float = 1.0) -> Array:
+    """Return 1 - H / log C, H the entropy of the C softmax probabilities; as `max_softmax` else.
+
+    Source: Teerapittayanon et al., "BranchyNet", ICPR 2016 (there: leave below a bound on H).
+    """
+    probability = _softmax(logits, temperature)
+    classes = probability.shape[2]
+    if classes < 2:
+        return np.ones(len(probability))
+    logs = np.log(np.where(probability > 0, probability, 1.0))
+    disorder = -(probability * logs).sum(axis=2) / np.log(classes)
+    return _of_page(np.clip(1.0 - disorder, 0.0, 1.0))
+
+
+def margin(logits: Array, temperature: float = 1.0) -> Array:
+    """Return the largest softmax probability less the second one; as `max_softmax` else.
+
+    Source: Park et al., "Big/little deep neural network", CODES+ISSS 2015 (score margin).
+    """
+    probability = _softmax(logits, temperature)
+    if probability.shape[2] < 2:
+        return np.ones(len(probability))
+    two = np.partition(probability, -2, axis=2)[:, :, -2:]
+    return _of_page(two[:, :, 1] - two[:, :, 0])
 
 
 def labels(output: Array) -> Array:
@@ -64,6 +87,18 @@ def score(found: Array, truth: Array) -> Array:
             f"the model gives {found.shape[1]} labels a sample, the data has {wanted.shape[1]}"
         )
     return cast(Array, (found == wanted).mean(axis=1))
+
+
+def _softmax(logits: Array, temperature: float) -> Array:
+    """Return the probabilities as ``(N, P, C)`` float64."""
+    scaled = _pages(logits).astype(np.float64) / temperature
+    weights = np.exp(scaled - scaled.max(axis=2, keepdims=True))
+    return cast(Array, weights / weights.sum(axis=2, keepdims=True))
+
+
+def _of_page(confidence: Array) -> Array:
+    """Return the confidence in a page ``(N, P)``: that in its least sure label."""
+    return cast(Array, confidence.min(axis=1))
 
 
 def _pages(output: Array) -> Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -22,18 +23,23 @@ from splitnet.machines.agent_io import (
     RunSegments,
     Stage,
 )
-from splitnet.runtime.answers import labels, load_confidence, max_softmax
+from splitnet.runtime.answers import load_confidence
+from splitnet.runtime.directory import load_tables
 from splitnet.runtime.emulation import Emulation, FactorStretcher, Stretcher
-from splitnet.runtime.payloads import check_tensors, decode_tensors, dynamic_dims, encode_tensors
-from splitnet.runtime.preprocess import prepare
+from splitnet.runtime.inputs import Sample, prepare_inputs
+from splitnet.runtime.payloads import decode_tensors, dynamic_dims, encode_tensors
+from splitnet.runtime.reading import Reading, answer_form
 from splitnet.runtime.sessions import GraphStore
 from splitnet.values import PREPARE_STAGE, encode_stage, exit_stage, segment_stage
 from splitnet.wire import Hollow, Payload
 
 Array: TypeAlias = NDArray[Any]
 
-LoadSample: TypeAlias = Callable[[], Array]
-"""Reads one sample; called by the stage ``Prepare``, so that decoding an image counts as work."""
+_POSTPROCESS = "postprocess"
+"""What a stretcher calls the part of a stage that runs the postprocess graph."""
+
+LoadSample: TypeAlias = Callable[[], Sample]
+"""Reads one sample, see `Sample`; called by the stage ``Prepare``: decoding an image is work."""
 
 
 class DeviceRuntime:
@@ -59,12 +65,20 @@ class DeviceRuntime:
         budget_bytes: int | None = None,
     ) -> None:
         self._contract = bundle.contract
+        self._context = load_tables(directory, bundle.contract)
+        self._fused = {(run.first, run.stop): run.graph for run in bundle.advice.fused}
         self._exits: dict[str, ExitHead] = {head.id: head for head in bundle.advice.exits}
         self._end = len(self._contract.segments)
+        self._form = answer_form(self._contract)
         self._store = GraphStore(directory, threads, budget_bytes, batch=1)
         self._stretcher = stretcher or FactorStretcher(Emulation(), {})
         self._samples: dict[int, LoadSample] = {}
         self._tensors: dict[int, dict[int, list[Array]]] = {}
+
+    @property
+    def open_files(self) -> tuple[str, ...]:
+        """Names of the graphs that are open now."""
+        return self._store.open_files
 
     def start(self, request: int, load: LoadSample) -> None:
         """Make `request` known; its sample is read when it is prepared."""
@@ -97,8 +111,8 @@ class DeviceRuntime:
         self._stretcher.settle()
         return outcome
 
-    def decode_reply(self, payload: Payload, dims: Sequence[int]) -> tuple[list[int], float]:
-        """Return labels and confidence of a reply's payload.
+    def decode_reply(self, payload: Payload, dims: Sequence[int]) -> Reading:
+        """Return what a reply's payload says.
 
         Raises
         ------
@@ -107,32 +121,33 @@ class DeviceRuntime:
         """
         assert not isinstance(payload, Hollow), "a hollow payload left the simulator"
         contract = self._contract
-        outputs = decode_tensors(contract.reply, contract.outputs, payload, dims)
-        return _answer(outputs[0], max_softmax(outputs[0]))
+        answer = decode_tensors(contract.reply, contract.answers, payload, dims, self._context)
+        _check_finite(answer, "the worker's reply is not finite; its tensors are damaged")
+        return self._form.read(answer)
 
     def _prepare(self, load: LoadSample, kept: dict[int, list[Array]]) -> None:
         with self._timed(PREPARE_STAGE):
-            tensors = [prepare(load(), self._contract.preprocess)]
-            check_tensors(self._contract.inputs, tensors, "the prepared sample")
-        kept[0] = tensors
+            contract = self._contract
+            kept[0] = prepare_inputs(load(), contract.preprocess, contract.inputs)
 
     def _run_segments(self, stage: RunSegments, kept: dict[int, list[Array]]) -> LocalResult | None:
-        for index in range(stage.first, stage.stop):
-            tensors = self._run_graph(
-                segment_stage(index), self._contract.segments[index].graph, kept[index]
-            )
-            kept[index + 1] = tensors
+        if stage.fused:
+            (key,), graph = stage.keys, self._fused[stage.first, stage.stop]
+            kept[stage.stop] = self._run_graph(key, graph, kept[stage.first])
+        else:
+            for index in range(stage.first, stage.stop):
+                graph = self._contract.segments[index].graph
+                kept[index + 1] = self._run_graph(segment_stage(index), graph, kept[index])
         if stage.stop < self._end:
             return None
-        output = kept[self._end][0]
-        found, confidence = _answer(output, max_softmax(output))
-        return LocalResult(confidence, found)
+        found = self._read(kept[self._end])
+        return LocalResult(found.confidence, found)
 
     def _run_exit(self, head: ExitHead, kept: dict[int, list[Array]]) -> LocalResult:
-        output = self._run_graph(exit_stage(head.id), head.graph, kept[head.boundary])[0]
-        sure = load_confidence(head.confidence)(output, head.temperature)
-        found, confidence = _answer(output, sure)
-        return LocalResult(confidence, found)
+        outputs = self._run_graph(exit_stage(head.id), head.graph, kept[head.boundary])
+        sure = float(load_confidence(head.confidence)(outputs[0], head.temperature)[0])
+        found = replace(self._read(outputs), confidence=sure)
+        return LocalResult(sure, found)
 
     def _encode(self, stage: Encode, kept: dict[int, list[Array]]) -> Encoded:
         path = self._contract.path(stage.path)
@@ -141,8 +156,16 @@ class DeviceRuntime:
         if hop.encoder is not None:
             tensors = self._run_graph(encode_stage(path.id, stage.level), hop.encoder, tensors)
         with self._timed(encode_stage(path.id, stage.level), codec=True):
-            payload = encode_tensors(path.levels[stage.level].codecs[0], tensors)
+            payload = encode_tensors(path.levels[stage.level].codecs[0], tensors, self._context)
         return Encoded(payload, dynamic_dims(hop.tensors, tensors))
+
+    def _read(self, outputs: list[Array]) -> Reading:
+        """Return the answer in `outputs`; its postprocessing is part of the stage that ran."""
+        message = "the network's output is not finite; check the sample's preprocessing"
+        _check_finite(outputs, message)
+        last = self._contract.postprocess
+        answer = outputs if last is None else self._run_graph(_POSTPROCESS, last.graph, outputs)
+        return self._form.read(answer)
 
     def _run_graph(self, key: str, ref: GraphRef, tensors: Sequence[Array]) -> list[Array]:
         graph = self._store.get(ref)
@@ -156,7 +179,6 @@ class DeviceRuntime:
         self._stretcher.add(key, time.monotonic() - started_s, codec=codec)
 
 
-def _answer(output: Array, confidence: Array) -> tuple[list[int], float]:
-    if not np.isfinite(confidence[0]):
-        raise ModelError("the network's output is not finite; check the sample's preprocessing")
-    return labels(output)[0].tolist(), float(confidence[0])
+def _check_finite(tensors: Sequence[Array], message: str) -> None:
+    if not all(np.isfinite(tensor).all() for tensor in tensors):
+        raise ModelError(message)

@@ -6,8 +6,10 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from splitnet.bundle import Bundle, GraphRef, load_bundle
-from splitnet.errors import BundleError
+from splitnet.bundle import Bundle, Contract, GraphRef, load_bundle
+from splitnet.codecs.base import Context, tables_of
+from splitnet.codecs.making import make_codec
+from splitnet.errors import BundleError, MissingTableError
 
 _BLOCK_BYTES = 1 << 20
 
@@ -35,22 +37,53 @@ def open_bundle(directory: Path) -> Bundle:
 
 
 def check_files(directory: Path, bundle: Bundle) -> None:
-    """Verify the hash of every graph and shard that the bundle names.
+    """Verify the hash of every graph, shard and codec table that the bundle names.
 
     Raises
     ------
     BundleError
         A file is missing or its content is not what the bundle promises.
+    MissingTableError
+        So is a codec table.
     """
     verified: set[str] = set()
     for ref in graph_refs(bundle):
         verify_graph(directory, ref, verified)
+    load_tables(directory, bundle.contract)
+
+
+def load_tables(directory: Path, contract: Contract) -> Context:
+    """Return the context of the codecs of `contract`: every table that they name, verified.
+
+    Raises
+    ------
+    CodecError
+        A codec is not registered here or refuses its configuration.
+    MissingTableError
+        The file of a table is missing or damaged.
+    """
+    return Context({name: _read_table(directory, name) for name in table_names(contract)})
+
+
+def table_names(contract: Contract) -> tuple[str, ...]:
+    """Return the SHA-256 of every table that the codecs of `contract` need.
+
+    Raises
+    ------
+    CodecError
+        A codec is not registered here or refuses its configuration.
+    """
+    levels = (level for path in contract.paths for level in path.levels)
+    configs = [config for level in levels for hop in level.codecs for config in hop]
+    return tables_of(make_codec(config) for config in [*configs, *contract.reply])
 
 
 def graph_refs(bundle: Bundle) -> Iterator[GraphRef]:
     """Yield every file of `bundle` that is named with a hash."""
     contract, advice = bundle.contract, bundle.advice
     yield contract.whole
+    if contract.postprocess is not None:
+        yield contract.postprocess.graph
     for segment in contract.segments:
         yield segment.graph
     for path in contract.paths:
@@ -103,6 +136,15 @@ def _read(directory: Path, name: str) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise BundleError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _read_table(directory: Path, name: str) -> bytes:
+    try:
+        path = bundle_file(directory, f"shards/{name}")
+        _verify_file(path, name)
+        return path.read_bytes()
+    except (BundleError, OSError) as error:
+        raise MissingTableError(f"a codec needs the table {name}, but {error}") from error
 
 
 def _verify_file(path: Path, sha256: str) -> None:

@@ -31,7 +31,7 @@ from splitnet.devices import (
     profile_on,
 )
 from splitnet.errors import ConfigError, UnknownNameError
-from splitnet.values import Profile
+from splitnet.values import Profile, fused_stage, segment_stage
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -195,7 +195,11 @@ class ProfileStretcher(Stretcher):
         return sum(stages[part].p50_s for part in parts if part in stages)
 
 
-def make_stretcher(emulated: Emulation | DeviceClass, advice: Advice) -> Stretcher:
+def make_stretcher(
+    emulated: Emulation | DeviceClass,
+    advice: Advice,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Stretcher:
     """Return what makes this machine as slow as `emulated` for the stages of a bundle.
 
     Raises
@@ -204,8 +208,20 @@ def make_stretcher(emulated: Emulation | DeviceClass, advice: Advice) -> Stretch
         The bundle's first profile says nothing of a device class.
     """
     if isinstance(emulated, DeviceClass):
-        return ProfileStretcher(profile_on(emulated, named_profile(advice.profiles)))
-    return FactorStretcher(emulated, advice.costs)
+        return ProfileStretcher(profile_on(emulated, named_profile(advice.profiles)), sleep)
+    return FactorStretcher(emulated, {**advice.costs, **_fused_costs(advice)}, sleep)
+
+
+def _fused_costs(advice: Advice) -> dict[str, Mapping[str, float]]:
+    """Return the work of fused runs by class: that of their segments together."""
+    costs: dict[str, Mapping[str, float]] = {}
+    for run in advice.fused:
+        total: defaultdict[str, float] = defaultdict(float)
+        for stage in map(segment_stage, range(run.first, run.stop)):
+            for name, share in advice.costs.get(stage, {}).items():
+                total[name] += share * advice.flops.get(stage, 0)
+        costs[fused_stage(run.first, run.stop)] = total
+    return costs
 
 
 def parse_emulation(text: str) -> Emulation | DeviceClass:

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from numpy.typing import NDArray
 
-from splitnet.codecs.base import Buffer, Header
+from splitnet.codecs.base import NO_CONTEXT, Buffer, Context, Header
 from splitnet.codecs.making import make_codec
 from splitnet.codecs.packing import pack, unpack
 from splitnet.errors import CorruptPayloadError, TensorMismatchError
@@ -22,7 +22,9 @@ MAX_TENSOR_BYTES = 1 << 28
 """Bound on one decoded tensor, so that dimensions from the network cannot exhaust the memory."""
 
 
-def encode_tensors(hop_codecs: CodecConfigs, arrays: Sequence[Array]) -> bytes:
+def encode_tensors(
+    hop_codecs: CodecConfigs, arrays: Sequence[Array], context: Context = NO_CONTEXT
+) -> bytes:
     """Return the payload of the tensors of one sample, ``(1, ...)`` each.
 
     Raises
@@ -33,11 +35,15 @@ def encode_tensors(hop_codecs: CodecConfigs, arrays: Sequence[Array]) -> bytes:
     if len(hop_codecs) != len(arrays):
         raise TensorMismatchError(f"{len(arrays)} tensors for {len(hop_codecs)} codecs")
     pairs = zip(hop_codecs, arrays, strict=True)
-    return pack([make_codec(config).encode(array) for config, array in pairs])
+    return pack([make_codec(config).encode(array, context) for config, array in pairs])
 
 
 def decode_tensors(
-    hop_codecs: CodecConfigs, specs: Sequence[TensorSpec], data: Buffer, dims: Sequence[int]
+    hop_codecs: CodecConfigs,
+    specs: Sequence[TensorSpec],
+    data: Buffer,
+    dims: Sequence[int],
+    context: Context = NO_CONTEXT,
 ) -> list[Array]:
     """Return the tensors of one sample, ``(1, ...)`` each, from a payload.
 
@@ -53,15 +59,32 @@ def decode_tensors(
     TensorMismatchError
         The dimensions do not fit the specification.
     """
-    names = dynamic_names(specs)
-    if len(dims) != len(names):
-        raise TensorMismatchError(f"{len(dims)} dynamic dimensions were sent, {len(names)} exist")
-    headers = [_header(spec, dict(zip(names, dims, strict=True))) for spec in specs]
-    parts = unpack(data, len(specs))
-    return [
-        make_codec(config).decode(part, header)
-        for config, part, header in zip(hop_codecs, parts, headers, strict=True)
+    return decode_samples(hop_codecs, specs, [data], [dims], context)[0]
+
+
+def decode_samples(
+    hop_codecs: CodecConfigs,
+    specs: Sequence[TensorSpec],
+    datas: Sequence[Buffer],
+    dims: Sequence[Sequence[int]],
+    context: Context = NO_CONTEXT,
+) -> list[list[Array]]:
+    """Return what `decode_tensors` makes of each payload; codecs see all payloads at once.
+
+    Raises
+    ------
+    CodecError, TensorMismatchError
+        As `decode_tensors`, for any of them.
+    """
+    headers = [_headers(specs, sizes) for sizes in dims]
+    parts = [unpack(data, len(specs)) for data in datas]
+    columns = [
+        make_codec(config).decode_batch(payloads, of_tensor, context)
+        for config, payloads, of_tensor in zip(
+            hop_codecs, zip(*parts, strict=True), zip(*headers, strict=True), strict=True
+        )
     ]
+    return [list(tensors) for tensors in zip(*columns, strict=True)]
 
 
 def dynamic_names(specs: Sequence[TensorSpec]) -> tuple[str, ...]:
@@ -102,6 +125,14 @@ def check_tensors(specs: Sequence[TensorSpec], arrays: Sequence[Array], where: s
             raise TensorMismatchError(
                 f"{where}: {spec.name!r} has shape {array.shape}, {spec.dims} is needed"
             )
+
+
+def _headers(specs: Sequence[TensorSpec], dims: Sequence[int]) -> list[Header]:
+    names = dynamic_names(specs)
+    if len(dims) != len(names):
+        raise TensorMismatchError(f"{len(dims)} dynamic dimensions were sent, {len(names)} exist")
+    sizes = dict(zip(names, dims, strict=True))
+    return [_header(spec, sizes) for spec in specs]
 
 
 def _header(spec: TensorSpec, dynamic: Mapping[str, int]) -> Header:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from splitnet.bundle.npz import ZIP_DAMAGE
 from splitnet.errors import ConfigError
+from splitnet.runtime.inputs import Sample
 
 Array: TypeAlias = NDArray[Any]
 
@@ -31,21 +32,48 @@ class Samples:
         Labels ``(N, P)``, ``None`` if there are none.
     classes
         Names of the classes in the order of their labels, empty if unknown.
+    first
+        Name of the input that `x` holds.
+    more
+        Further inputs of a network that takes several, ``(N, ...)`` each, by their names.
     """
 
     x: Sequence[Array | Path]
     y: NDArray[np.int64] | None = None
     classes: tuple[str, ...] = ()
+    first: str = "x"
+    more: Mapping[str, Array] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.x)
 
     def part(self, rows: slice) -> Samples:
         """Return the samples of a range of rows."""
-        return Samples(self.x[rows], None if self.y is None else self.y[rows], self.classes)
+        more = {name: part[rows] for name, part in self.more.items()}
+        y = None if self.y is None else self.y[rows]
+        return replace(self, x=self.x[rows], y=y, more=more)
+
+    def pick(self, rows: NDArray[np.int64]) -> Samples:
+        """Return the samples of `rows` in that order."""
+        more = {name: part[rows] for name, part in self.more.items()}
+        y = None if self.y is None else self.y[rows]
+        return replace(self, x=[self.x[int(row)] for row in rows], y=y, more=more)
+
+    def sample(self, index: int) -> Sample:
+        """Return sample `index`: one array, or a mapping if there are several inputs.
+
+        Raises
+        ------
+        ConfigError
+            The image cannot be read; the message names its file.
+        """
+        array = self.load(index)
+        if self.first == "x" and not self.more:
+            return array
+        return {self.first: array, **{n: np.asarray(part[index]) for n, part in self.more.items()}}
 
     def load(self, index: int) -> Array:
-        """Return sample `index` as an array, reading its image if need be.
+        """Return the first input of sample `index`, reading its image if need be.
 
         Raises
         ------
@@ -66,7 +94,10 @@ def split_range(spec: str) -> tuple[str, slice]:
 
 
 def read_npz(path: Path) -> Samples:
-    """Return the samples ``x`` and, if present, the labels ``y`` of an ``.npz`` file.
+    """Return the samples and, if present, the labels ``y`` of an ``.npz`` file.
+
+    Every array but ``y`` and ``classes`` is an input of the network, by its name; ``x``, or else
+    the first one, comes first. ``x``, ``x1``, ``x2``, ... are inputs by their order.
 
     Raises
     ------
@@ -75,10 +106,12 @@ def read_npz(path: Path) -> Samples:
     """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            if "x" not in arrays:
+            names = sorted(set(arrays.files) - {"y", "classes"}, key=_input_order(arrays.files))
+            if not names:
                 found = ", ".join(arrays.files) or "nothing"
                 raise ConfigError(f"{path} must hold an array 'x' (and labels 'y'), found {found}")
-            x, y = arrays["x"], arrays["y"] if "y" in arrays else None
+            x, *more = (arrays[name] for name in names)
+            y = arrays["y"] if "y" in arrays else None
             classes = tuple(str(n) for n in arrays["classes"]) if "classes" in arrays else ()
     except ConfigError:
         raise
@@ -86,9 +119,20 @@ def read_npz(path: Path) -> Samples:
         raise ConfigError(f"there is no file {path}") from None
     except (*ZIP_DAMAGE, MemoryError) as error:
         raise ConfigError(f"{path} is not a readable .npz file: {error}") from error
-    if x.dtype.kind not in "uif" or x.ndim < 2 or not len(x):
-        raise ConfigError(f"{path}: x must be numbers of shape (N, ...), found {x.dtype} {x.shape}")
-    return Samples(list(x), None if y is None else _labels(path, y, len(x)), classes)
+    first, *others = names
+    _check_input(path, first, x)
+    if x.ndim < 2 or not len(x):
+        raise ConfigError(
+            f"{path}: {first} must be numbers of shape (N, ...), found {x.dtype} {x.shape}"
+        )
+    for name, array in zip(others, more, strict=True):
+        _check_input(path, name, array)
+        if len(array) != len(x):
+            raise ConfigError(
+                f"{path}: {name} has {len(array)} samples, {first} has {len(x)}; they must agree"
+            )
+    found_y = None if y is None else _labels(path, y, len(x))
+    return Samples(list(x), found_y, classes, first, dict(zip(others, more, strict=True)))
 
 
 def read_folder(folder: Path) -> Samples:
@@ -135,6 +179,24 @@ def _images(folder: Path) -> list[Path]:
             f"the folder {folder} holds no images; known are {', '.join(sorted(IMAGE_SUFFIXES))}"
         )
     return images
+
+
+def _input_order(files: Sequence[str]) -> Callable[[str], tuple[bool, int, int]]:
+    """Return the order of inputs: ``x``, then ``x1``, ``x2``, ..., then as they stand."""
+
+    def order(name: str) -> tuple[bool, int, int]:
+        number = int(name[1:] or 0) if re.fullmatch(r"x\d*", name) else len(files)
+        return name != "x", number, files.index(name)
+
+    return order
+
+
+def _check_input(path: Path, name: str, array: Array) -> None:
+    if array.dtype.kind not in "uifb" or not array.ndim:
+        raise ConfigError(
+            f"{path}: {name} must be numbers of shape (N, ...), found {array.dtype} {array.shape}; "
+            "every array but y and classes is an input"
+        )
 
 
 def _labels(path: Path, y: Array, count: int) -> NDArray[np.int64]:

@@ -8,6 +8,7 @@ from statistics import median
 
 from splitnet.bundle import Bundle
 from splitnet.machines.agent_io import Encode, Prepare, RunExit, RunSegments, Stage
+from splitnet.machines.runs import DeviceRuns
 from splitnet.runtime.device import DeviceRuntime, LoadSample
 from splitnet.values import Profile, StageTime
 
@@ -64,10 +65,14 @@ def warm_up(
 
 
 def device_stages(bundle: Bundle) -> Iterator[Stage]:
-    """Yield every stage that the plans of `bundle` may ask of the device, in order of the graph."""
+    """Yield every stage that the plans of `bundle` may ask of the device, in order of the graph.
+
+    A fused run stands in for its segments, which are then never opened.
+    """
     yield Prepare()
-    for index in range(len(bundle.contract.segments)):
-        yield RunSegments(index, index + 1)
+    for stage in DeviceRuns(bundle).between(0, len(bundle.contract.segments)):
+        single = range(stage.first, stage.stop)
+        yield from [stage] if stage.fused else [RunSegments(i, i + 1) for i in single]
     for head in bundle.advice.exits:
         yield RunExit(head.id)
     sent = ((plan.path, plan.level) for plan in bundle.advice.plans)

@@ -1,10 +1,10 @@
-"""The worker's side of a bundle: decodes a batch of payloads, runs the segments, makes replies."""
+"""The worker's side of a bundle: decodes payloads, runs segments and postprocess, makes replies."""
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splitnet.bundle import Bundle
+from splitnet.codecs.base import Buffer
 from splitnet.errors import SplitnetError, TensorMismatchError, one_line
 from splitnet.machines.worker_io import BatchItem, ItemResult, RunBatch
-from splitnet.runtime.payloads import decode_tensors, dynamic_dims, dynamic_names, encode_tensors
+from splitnet.runtime.directory import load_tables
+from splitnet.runtime.payloads import decode_samples, dynamic_dims, dynamic_names, encode_tensors
 from splitnet.runtime.sessions import GraphStore
 from splitnet.values import TensorSpec
-from splitnet.wire import Hollow
+from splitnet.wire import Hollow, Payload
 
 Tensors: TypeAlias = list[NDArray[Any]]
 Samples: TypeAlias = dict[int, Tensors]
@@ -37,6 +39,7 @@ class WorkerRuntime:
         budget_bytes: int | None = None,
     ) -> None:
         self._contract = bundle.contract
+        self._context = load_tables(directory, bundle.contract)
         self._store = GraphStore(directory, threads, budget_bytes)
 
     def run(self, batch: RunBatch) -> tuple[float, float, tuple[ItemResult, ...]]:
@@ -46,7 +49,8 @@ class WorkerRuntime:
         entered = self._enter(batch.items, failed)
         decoded_s = time.monotonic()
         outputs = _apply(lambda t: self._segments(batch, t), entered, failed)
-        results = failed | {n: self._reply(tensors) for n, tensors in outputs.items()}
+        answers = self._postprocess(batch, _finite(outputs, failed), failed)
+        results = failed | {n: self._reply(tensors) for n, tensors in answers.items()}
         done_s = time.monotonic()
         ordered = tuple(results[number] for number in range(len(batch.items)))
         return decoded_s - started_s, done_s - decoded_s, ordered
@@ -69,19 +73,19 @@ class WorkerRuntime:
                 self._store.get(hop.decoder)
             dims = (1,) * len(dynamic_names(hop.tensors))
             for number, level in enumerate(path.levels):
-                payload = encode_tensors(level.codecs[0], _zeros(hop.tensors))
+                payload = encode_tensors(level.codecs[0], _zeros(hop.tensors), self._context)
                 item = BatchItem(path.id, number, payload, dims)
                 for size in batch_sizes:
                     self.run(RunBatch(0, 0, hop.entry, end, (item,) * size))
 
     def _enter(self, items: Sequence[BatchItem], failed: Failures) -> Samples:
-        """Return the tensors at the entry boundary: codecs item by item, decoders in batches."""
-        by_path: defaultdict[str, Samples] = defaultdict(dict)
+        """Return the tensors at the entry boundary; codecs and decoders see what is alike."""
+        alike: defaultdict[tuple[str, int], dict[int, BatchItem]] = defaultdict(dict)
         for number, item in enumerate(items):
-            try:
-                by_path[item.path][number] = self._decode(item)
-            except SplitnetError as error:
-                failed[number] = _failure(error)
+            alike[item.path, item.level][number] = item
+        by_path: defaultdict[str, Samples] = defaultdict(dict)
+        for (path, level), group in alike.items():
+            by_path[path] |= self._decode(path, level, group, failed)
         entered: Samples = {}
         for path, samples in by_path.items():
             decoder = self._contract.path(path).hops[0].decoder
@@ -90,26 +94,42 @@ class WorkerRuntime:
             entered |= samples
         return entered
 
-    def _decode(self, item: BatchItem) -> Tensors:
-        assert not isinstance(item.payload, Hollow), "a hollow payload left the simulator"
-        path = self._contract.path(item.path)
-        codecs = path.levels[item.level].codecs[0]
-        return decode_tensors(codecs, path.hops[0].tensors, item.payload, item.dims)
+    def _decode(
+        self, path_id: str, level: int, group: Mapping[int, BatchItem], failed: Failures
+    ) -> Samples:
+        """Decode payloads of one level at once; if that fails, each alone, to find the culprit."""
+        path = self._contract.path(path_id)
+        payloads = [_content(item.payload) for item in group.values()]
+        dims = [item.dims for item in group.values()]
+        try:
+            codecs, specs = path.levels[level].codecs[0], path.hops[0].tensors
+            decoded = decode_samples(codecs, specs, payloads, dims, self._context)
+        except SplitnetError as error:
+            if len(group) == 1:
+                failed.update((number, _failure(error)) for number in group)
+                return {}
+            alone = [self._decode(path_id, level, {n: i}, failed) for n, i in group.items()]
+            return {number: tensors for samples in alone for number, tensors in samples.items()}
+        return dict(zip(group, decoded, strict=True))
 
     def _segments(self, batch: RunBatch, tensors: Tensors) -> Tensors:
         for segment in self._contract.segments[batch.entry : batch.stop]:
             tensors = self._store.get(segment.graph).run(tensors)
         return tensors
 
-    def _reply(self, outputs: Tensors) -> ItemResult:
+    def _postprocess(self, batch: RunBatch, outputs: Samples, failed: Failures) -> Samples:
+        last = self._contract.postprocess
+        if last is None or batch.stop < len(self._contract.segments):
+            return outputs
+        return _apply(self._store.get(last.graph).run, outputs, failed)
+
+    def _reply(self, answer: Tensors) -> ItemResult:
         contract = self._contract
         try:
-            if not all(np.isfinite(tensor).all() for tensor in outputs):
-                raise TensorMismatchError("the payload leads to an output that is not finite")
-            payload = encode_tensors(contract.reply, outputs)
+            payload = encode_tensors(contract.reply, answer, self._context)
         except SplitnetError as error:
             return _failure(error)
-        return ItemResult(payload, dynamic_dims(contract.outputs, outputs))
+        return ItemResult(payload, dynamic_dims(contract.answers, answer))
 
 
 def _apply(function: Callable[[Tensors], Tensors], samples: Samples, failed: Failures) -> Samples:
@@ -137,6 +157,19 @@ def _apply_stacked(
         alone = (_apply_stacked(function, {n: tensors}, failed) for n, tensors in group.items())
         return {number: tensors for outputs in alone for number, tensors in outputs.items()}
     return {n: [tensor[i : i + 1] for tensor in stacked] for i, n in enumerate(group)}
+
+
+def _content(payload: Payload) -> Buffer:
+    assert not isinstance(payload, Hollow), "a hollow payload left the simulator"
+    return payload
+
+
+def _finite(samples: Samples, failed: Failures) -> Samples:
+    """Return the samples whose tensors are finite: postprocessing would hide what is not."""
+    bad = {n for n, tensors in samples.items() if not all(np.isfinite(t).all() for t in tensors)}
+    error = TensorMismatchError("the payload leads to an output that is not finite")
+    failed.update((number, _failure(error)) for number in bad)
+    return {number: tensors for number, tensors in samples.items() if number not in bad}
 
 
 def _failure(error: SplitnetError) -> ItemResult:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from splitnet.builder.build import BuildConfig, build
 from splitnet.builder.model import SourceModel, load_model
-from splitnet.builder.training import torch_threads
 from splitnet.console import Silent
+from splitnet.training.loop import torch_threads
 
 NETWORKS = Path(__file__).with_name("networks.py")
 

@@ -10,7 +10,8 @@ import pytest
 
 from splitnet.builder import build as build_module
 from splitnet.builder.build import BuildConfig
-from splitnet.builder.cli import main_build, main_inspect, main_verify
+from splitnet.builder.cli import main_build, main_inspect
+from splitnet.builder.verify_cli import main_verify
 
 
 @pytest.fixture(autouse=True)
@@ -127,10 +128,17 @@ def test_inspect(built: BuildConfig, capsys: pytest.CaptureFixture[str]) -> None
 
 def test_verify(built: BuildConfig, capsys: pytest.CaptureFixture[str]) -> None:
     assert main_verify([str(built.out)]) == 0
-    assert "stage2@0 = whole (golden)" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "stage2@0 = whole (golden)" in shown and "tolerance of " in shown
     assert main_verify([str(built.out), "--data", built.data, "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["ok"] and all(check["ok"] for check in report["checks"])
+    assert main_verify([str(built.out), "--device", "jetson-nano-gpu", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["tolerance"]["name"] == "jetson-nano-gpu"
+    largest = {(found["path"], found["kind"]): found for found in report["paths"]}
+    assert largest["stage1", "the same computation"]["limit"] == 0.01
+    assert largest["stage1", "behind a quantiser"]["error"] < 0.05
 
 
 def test_verify_fails_with_one_line(

@@ -145,9 +145,21 @@ def test_places_that_hold_no_data(tmp_path: Path) -> None:
         ("missing", "there is no data at"),
         ("x.csv", "neither a folder nor an .npz"),
         ("torn.npz", "not a readable"),
-        ("other.npz", "'x'.*found z"),
+        ("other.npz", "z must be numbers"),
         ("d.npz[90:]", "holds no samples"),
     ]:
         _npz(tmp_path / "d.npz")
         with pytest.raises(ConfigError, match=message):
             load_data(str(tmp_path / name), "training")
+
+
+def test_sources_are_joined(tmp_path: Path) -> None:
+    for name, start in (("a", 0), ("b", 100)):
+        x = np.arange(start, start + 12, dtype=np.uint8).reshape(4, 3)
+        np.savez(tmp_path / f"{name}.npz", x=x, y=np.arange(4) + start)
+    data = load_data(f"{tmp_path}/a.npz+{tmp_path}/b.npz[1:3]", "training")
+    assert len(data) == 6 and data.load(4).tolist() == [103, 104, 105]
+    assert data.y is not None and data.y[:, 0].tolist() == [0, 1, 2, 3, 101, 102]
+    np.savez(tmp_path / "c.npz", x=np.zeros((2, 3)))
+    with pytest.raises(ConfigError, match="cannot be joined: their classes, labels or inputs"):
+        load_data(f"{tmp_path}/a.npz+{tmp_path}/c.npz", "training")

@@ -50,6 +50,7 @@ def test_a_run_that_pays_is_kept_and_proven(
     assert (run.first, run.stop, run.graph.file) == (0, 2, "fused-0-2.onnx")
     shards = {s for segment in bundle.contract.segments[:2] for s in segment.graph.shards}
     assert set(run.graph.shards) == shards
+    assert "fused:0-2" in bundle.advice.profiles[0].stages
     image: NDArray[Any] = np.random.default_rng(0).random((1, 3, 16, 16), np.float32)
     store = GraphStore(directory)
     chained = [image]

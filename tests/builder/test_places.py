@@ -33,26 +33,40 @@ def _choices(*names: str) -> list[Choice]:
 
 def test_automatic_places() -> None:
     found = choose_places(_choices("early", "third", "half", "flat"), CUTS, "auto", "auto")
-    assert (found.exit, found.bottleneck) == (2, 3)
+    assert ([e.boundary for e in found.exits], found.bottleneck) == ([2], 3)
     assert found.notes[0] == "exit at third, chosen automatically: 36% of the work is done there"
     assert found.notes[1].startswith("bottleneck at half, chosen automatically: 55%")
 
 
 def test_named_places() -> None:
     found = choose_places(_choices("early", "third", "flat"), CUTS, "flat", "early:relu:0")
-    assert (found.exit, found.bottleneck) == (3, 1)
+    assert ([e.boundary for e in found.exits], found.bottleneck) == ([3], 1)
     assert "as asked for" in found.notes[0]
+
+
+def test_several_exits_stand_in_the_order_of_the_network() -> None:
+    found = choose_places(_choices("early", "third", "half"), CUTS, "half,early,half", "none")
+    places = [(e.name, e.boundary, e.done) for e in found.exits]
+    assert places == [("early", 1, 0.1), ("half", 3, 0.55)]
+
+
+def test_an_exit_at_the_input() -> None:
+    found = choose_places(_choices("early", "third"), CUTS, "third,input", "none")
+    assert [(e.name, e.boundary, e.done) for e in found.exits] == [
+        ("input", 0, 0.0),
+        ("third", 2, 0.36),
+    ]
 
 
 def test_none() -> None:
     found = choose_places(_choices("third"), CUTS, "none", "none")
-    assert (found.exit, found.bottleneck) == (None, None)
+    assert (found.exits, found.bottleneck) == ((), None)
     assert found.notes == ("no exit, as asked for", "no bottleneck, as asked for")
 
 
 def test_nothing_fits() -> None:
     found = choose_places(_choices("tokens"), CUTS, "auto", "auto")  # late, and not an image
-    assert (found.exit, found.bottleneck) == (None, None)
+    assert (found.exits, found.bottleneck) == ((), None)
     assert found.notes[0] == "no exit: no boundary is fit for one"
 
 

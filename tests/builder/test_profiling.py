@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+import pytest
+
 from splitnet.builder.build import BuildConfig
-from splitnet.builder.profiling import MIN_REPEATS, REPEATS, WARM_UP, machine_facts, measure
+from splitnet.builder.profiling import (
+    MIN_REPEATS,
+    REPEATS,
+    WARM_UP,
+    machine_facts,
+    measure,
+    measure_ratio,
+)
 from splitnet.runtime.directory import open_bundle
-from splitnet.values import PREPARE_STAGE, decode_stage, encode_stage, exit_stage, segment_stage
+from splitnet.values import (
+    PREPARE_STAGE,
+    decode_stage,
+    encode_stage,
+    exit_stage,
+    fused_stage,
+    segment_stage,
+)
 
 
 class _Clock:
@@ -37,11 +53,27 @@ def test_a_slow_stage_is_repeated_less_often() -> None:
     assert clock.calls == WARM_UP + MIN_REPEATS
 
 
+def test_two_stages_in_turns_are_slowed_alike() -> None:
+    """The machine gets slower with every run; one after the other they would differ by more."""
+    now_s = 0.0
+    runs: list[float] = []
+
+    def stage(work_s: float) -> None:
+        nonlocal now_s
+        runs.append(work_s)
+        now_s += work_s * (1 + 0.001 * len(runs))
+
+    found = measure_ratio(lambda: stage(0.002), lambda: stage(0.004), lambda: now_s)
+    assert found == pytest.approx(0.5, rel=0.01)
+    assert runs == [0.002, 0.004] * (WARM_UP + REPEATS)
+
+
 def test_every_stage_is_measured(built: BuildConfig) -> None:
     bundle = open_bundle(built.out)
     (profile,) = bundle.advice.profiles
     wanted = {PREPARE_STAGE, *(segment_stage(i) for i in range(3))}
     wanted |= {exit_stage(head.id) for head in bundle.advice.exits}
+    wanted |= {fused_stage(run.first, run.stop) for run in bundle.advice.fused}
     for path in bundle.contract.paths:
         for level in range(2):
             wanted |= {encode_stage(path.id, level), decode_stage(path.id, level)}

@@ -49,7 +49,7 @@ def test_a_rerun_goes_on_after_what_was_learned(
     assert not config.out.exists()
     assert [path.name for path in partial.iterdir()] == ["steps"]
     with monkeypatch.context() as patch:
-        for name in ("train_exit", "train_bottleneck", "collect_features"):
+        for name in ("build_exits", "train_bottleneck", "collect_features"):
             patch.setattr(learning, name, _raise(AssertionError(f"{name} ran again")))
         summary = build(config, Silent())
     assert not partial.exists() and not (config.out / "steps").exists()
@@ -64,7 +64,7 @@ def test_steps_of_another_build_are_not_taken(
     interrupt(config, KeyboardInterrupt(), monkeypatch)
     other = replace(config, seed=1)
     with monkeypatch.context() as patch:
-        patch.setattr(learning, "train_exit", _raise(KeyboardInterrupt()))
+        patch.setattr(learning, "build_exits", _raise(KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
             build(other, Silent())
     assert not other.out.with_name("bundle.partial").exists()

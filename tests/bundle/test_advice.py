@@ -57,6 +57,7 @@ DAMAGES: list[tuple[Change, str]] = [
     (lambda d: d.update(contract_sha256="abc"), "contract_sha256: must be 64"),
     (lambda d: d["flops"].update({"segment:0": 1.5}), "flops.segment:0: must be a whole number"),
     (lambda d: d["costs"].update({"segment:0": 1}), "costs.segment:0: must be an object"),
+    (lambda d: d.update(sizes={"T": -1}), "sizes.T: is -1, must be at least 0"),
 ]
 
 

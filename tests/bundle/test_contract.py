@@ -58,6 +58,9 @@ def test_a_decoder_may_end_further_on_or_back(contract_json: Json) -> None:
     files = [graph.file for graph in Contract.from_json(contract_json).graphs("bottleneck")]
     assert files.count("segment-0.onnx") == 1
     assert len(files) == 5
+    hop["entry"] = 3
+    files = [graph.file for graph in Contract.from_json(contract_json).graphs("bottleneck")]
+    assert files[-1] == "decoder-bottleneck.onnx"
 
 
 def test_a_graph_names_its_files(sample_bundle: Bundle) -> None:
@@ -91,6 +94,8 @@ DAMAGES: list[tuple[Change, str]] = [
     (lambda d: hop(d, 0).update(boundary=2**63), "boundary: is beyond"),
     (lambda d: hop(d, 1).update(boundary=3), r"hops\[0\].boundary: is 3, must be from 0 to 2"),
     (lambda d: hop(d, 3).update(entry=-1), "entry: is -1"),
+    (lambda d: hop(d, 3).update(entry=4), "entry: is 4, must be from 0 to 3"),
+    (lambda d: hop(d, 3).update(entry=3, decoder=None), "entry: is 3, must be from 0 to 2"),
     (lambda d: hop(d, 1).update(entry=2), "entry: is 2, on an exact path it is 1"),
     (lambda d: hop(d, 1).update(encoder=d["whole"]), "neither encoder nor decoder"),
     (lambda d: hop(d, 1).update(tensors=hop(d, 0)["tensors"]), "not those of boundary 1"),

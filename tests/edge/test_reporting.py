@@ -57,6 +57,7 @@ def test_a_line_carries_the_answer_and_its_provenance() -> None:
         "frame": 3,
         "name": "page",
         "labels": [1, 2],
+        "details": None,
         "confidence": 0.9,
         "score": 0.5,
         "latency_ms": 100.0,

@@ -10,13 +10,17 @@ import pytest
 from splitnet.edge.running import _check_labels
 from splitnet.edge.sources import open_source
 from splitnet.errors import ConfigError
+from splitnet.runtime.reading import Boxes, Logits
 from splitnet.values import TensorSpec
 
 ONE = TensorSpec("y", "float32", ("N", 10))
 PAGE = TensorSpec("y", "float32", ("N", 3, 10))
+TEXT = TensorSpec("y", "float32", ("N", "T", 10))
 
 
-@pytest.mark.parametrize(("output", "width"), [(ONE, 1), (PAGE, 3), (ONE, None), (PAGE, None)])
+@pytest.mark.parametrize(
+    ("output", "width"), [(ONE, 1), (PAGE, 3), (ONE, None), (PAGE, None), (TEXT, 7)]
+)
 def test_labels_of_the_model_s_width_or_none(
     tmp_path: Path, output: TensorSpec, width: int | None
 ) -> None:
@@ -25,7 +29,7 @@ def test_labels_of_the_model_s_width_or_none(
         np.savez(tmp_path / "x.npz", x=x)
     else:
         np.savez(tmp_path / "x.npz", x=x, y=np.zeros((2, width), np.int64))
-    _check_labels(open_source(str(tmp_path / "x.npz")), output)
+    _check_labels(open_source(str(tmp_path / "x.npz")), output, Logits())
 
 
 @pytest.mark.parametrize(("output", "width"), [(ONE, 3), (PAGE, 1)])
@@ -33,4 +37,10 @@ def test_labels_of_another_width(tmp_path: Path, output: TensorSpec, width: int)
     x, y = np.zeros((2, 4, 4), np.uint8), np.zeros((2, width), np.int64)
     np.savez(tmp_path / "x.npz", x=x, y=y)
     with pytest.raises(ConfigError, match=rf"x\.npz: the model gives .*, the data has {width};"):
-        _check_labels(open_source(str(tmp_path / "x.npz")), output)
+        _check_labels(open_source(str(tmp_path / "x.npz")), output, Logits())
+
+
+def test_labels_for_a_detector(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", x=np.zeros((2, 4, 4), np.uint8), y=np.zeros(2, np.int64))
+    with pytest.raises(ConfigError, match=r"x\.npz: the data has labels"):
+        _check_labels(open_source(str(tmp_path / "x.npz")), PAGE, Boxes())

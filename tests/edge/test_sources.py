@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from splitnet.edge.sources import Frame, open_source, readable_sample
 from splitnet.errors import ConfigError
+from splitnet.runtime.inputs import Sample
 
 X = np.arange(32, dtype=np.uint8).reshape(8, 2, 2)
 
@@ -33,6 +36,11 @@ def frames(spec: str | Path) -> list[Frame]:
     return list(open_source(str(spec)).frames())
 
 
+def image_of(sample: Sample) -> NDArray[Any]:
+    assert isinstance(sample, np.ndarray)
+    return sample
+
+
 @pytest.mark.parametrize("spec", ["{}", "npz:{}"])
 def test_the_rows_of_an_npz(npz: Path, spec: str) -> None:
     found = frames(spec.format(npz))
@@ -50,6 +58,14 @@ def test_a_range_of_rows_keeps_their_names(npz: Path) -> None:
         frames(f"{npz}[8:]")
 
 
+def test_several_inputs_come_by_name(tmp_path: Path) -> None:
+    np.savez(tmp_path / "two.npz", marks=X[:, 0], x=X, y=np.arange(8))
+    sample = frames(f"{tmp_path / 'two.npz'}[3:]")[1].load()
+    assert isinstance(sample, dict) and list(sample) == ["x", "marks"]
+    np.testing.assert_array_equal(sample["x"], X[4])
+    np.testing.assert_array_equal(sample["marks"], X[4, 0])
+
+
 def test_frames_start_again_with_every_call(npz: Path) -> None:
     source = open_source(str(npz))
     assert len(list(source.frames())) == len(list(source.frames())) == 8
@@ -57,14 +73,14 @@ def test_frames_start_again_with_every_call(npz: Path) -> None:
 
 def test_images_are_read_when_they_are_needed(folder: Path) -> None:
     broken, good = frames(folder)
-    assert good.load().shape == (2, 3)
+    assert image_of(good.load()).shape == (2, 3)
     with pytest.raises(ConfigError, match=r"1\.png"):
         broken.load()
     assert [frame.name for frame in frames(folder / "2.png")] == [str(folder / "2.png")]
 
 
 def test_the_first_readable_sample(folder: Path) -> None:
-    assert readable_sample(open_source(str(folder)))().shape == (2, 3)
+    assert image_of(readable_sample(open_source(str(folder)))()).shape == (2, 3)
     (folder / "2.png").write_bytes(b"broken, too")
     with pytest.raises(ConfigError, match=r"cannot read the image .*1\.png"):
         readable_sample(open_source(str(folder)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import TypeAlias
 
@@ -255,3 +255,19 @@ def world(sample_bundle: Bundle) -> MakeWorld:
         return World(sample_bundle, **options)  # type: ignore[arg-type]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def alike(sample_bundle: Bundle) -> Bundle:
+    """The sample bundle with exact paths that answer alike at each level, as real ones do."""
+    table = sample_bundle.table
+    paths = {
+        (path, level): rows
+        if path == "bottleneck"
+        else rows._replace(
+            score=table.paths["input", level].score,
+            confidence=table.paths["input", level].confidence,
+        )
+        for (path, level), rows in table.paths.items()
+    }
+    return replace(sample_bundle, table=replace(table, paths=paths))

@@ -7,7 +7,8 @@ from itertools import product
 import numpy as np
 
 from splitnet.machines.pruning import undominated
-from splitnet.values import DEVICE, Option, OptionKind, Plan
+from splitnet.policies.prediction import predict_latency_s
+from splitnet.values import DEVICE, Option, OptionKind, Plan, Telemetry
 
 
 def option(
@@ -94,3 +95,34 @@ def test_ways_on_the_device_are_options_too() -> None:
 
 def _latency_s(option: Option, rate_bps: float) -> float:
     return option.device_s + 8 * option.uplink_bytes / rate_bps + option.cloud_s
+
+
+def test_an_exit_that_saves_round_trips_stays() -> None:
+    """It sends more and computes more on average, but waits for the cloud half as often."""
+    saving = option("saving", device_s=0.03, uplink_bytes=3000, exit_share=0.5)
+    assert kept(saving, option("plain")) == ["saving", "plain"]
+
+
+def test_whatever_is_forgotten_is_never_predicted_to_be_the_fastest() -> None:
+    """Over any link, and with a cloud as fast as in its profile or faster."""
+    rng = np.random.default_rng(1)
+    for _ in range(50):
+        options = [
+            option(str(i), 0.9, d / 1000, int(b) * 100, c / 1000, share / 4)
+            for i, (d, b, c, share) in enumerate(rng.integers(0, 4, (12, 4)).tolist())
+        ]
+        left = undominated(options)
+        for rtt_s, rate_bps, wait_s, slowdown in product(
+            (0.0, 1.0), (1e4, 1e6, 1e9), (0.0, 0.5), (0.2, 1.0)
+        ):
+            link = Telemetry(
+                connected=True,
+                rtt_s=rtt_s,
+                goodput_bps=rate_bps,
+                cloud_wait_s=wait_s,
+                cloud_slowdown=slowdown,
+            )
+            best, again = (
+                min(predict_latency_s(o, link) for o in some) for some in (options, left)
+            )
+            assert again <= best * (1 + 1e-9) + 1e-9

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from splitnet import registry
 from splitnet.errors import TensorMismatchError, UnknownNameError
-from splitnet.runtime.answers import labels, load_confidence, max_softmax, score
+from splitnet.runtime.answers import entropy, labels, load_confidence, margin, max_softmax, score
 
 LOGITS = np.log(np.array([[1.0, 1.0, 2.0], [8.0, 1.0, 1.0]], np.float32))
 
@@ -45,3 +46,21 @@ def test_confidences_are_looked_up_by_name() -> None:
     assert load_confidence("max-softmax") is max_softmax
     with pytest.raises(UnknownNameError, match="did you mean 'max-softmax'"):
         load_confidence("max-softmx")
+
+
+def test_entropy_and_margin() -> None:
+    p = np.array([[0.25, 0.25, 0.5], [0.8, 0.1, 0.1]])
+    np.testing.assert_allclose(entropy(LOGITS), 1 + (p * np.log(p)).sum(1) / np.log(3), rtol=1e-6)
+    np.testing.assert_allclose(margin(LOGITS), [0.25, 0.7], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", registry.names("confidences"))
+def test_every_confidence_goes_from_0_to_1(name: str) -> None:
+    confidence = load_confidence(name)
+    sure = np.array([[1e4, -1e4, 0.0]], np.float32)
+    assert confidence(sure, 1.0).tolist() == [1.0]
+    assert 0 <= confidence(np.zeros((1, 3), np.float32), 1.0)[0] <= 1 / 3 + 1e-12
+    page = np.stack([LOGITS, LOGITS[::-1]])
+    assert confidence(page, 2.0).tolist() == [confidence(LOGITS, 2.0).min()] * 2
+    assert confidence(np.zeros((2, 4, 1), np.float32), 1.0).tolist() == [1.0, 1.0]
+    assert np.isnan(confidence(np.array([[np.nan, 0.0]], np.float32), 1.0)).all()

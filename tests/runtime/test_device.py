@@ -23,13 +23,20 @@ from splitnet.runtime.answers import labels, max_softmax
 from splitnet.runtime.device import DeviceRuntime
 from splitnet.runtime.payloads import decode_tensors, encode_tensors
 from splitnet.runtime.preprocess import prepare
+from splitnet.runtime.reading import Reading
 from splitnet.runtime.sessions import Graph
+from tests.sample_files import with_fused_head
 
 SAMPLE = np.random.default_rng(0).integers(0, 256, (32, 32), dtype=np.uint8)
 
 
 def sample() -> NDArray[Any]:
     return SAMPLE
+
+
+def found_labels(result: LocalResult) -> list[int]:
+    assert isinstance(result.answer, Reading)
+    return result.answer.labels
 
 
 @pytest.fixture
@@ -51,7 +58,7 @@ def test_all_segments_give_the_whole_model_s_answer(
     assert runtime.run(1, RunSegments(0, 2)) is None
     result = runtime.run(1, RunSegments(2, 3))
     assert isinstance(result, LocalResult)
-    assert result.answer == labels(whole)[0].tolist()
+    assert found_labels(result) == labels(whole)[0].tolist()
     assert result.confidence == pytest.approx(max_softmax(whole)[0], rel=1e-5)
 
 
@@ -62,7 +69,21 @@ def test_every_boundary_reached_is_kept_for_a_fallback(
     for first in (2, 0, 1):
         result = runtime.run(1, RunSegments(first, 3))
         assert isinstance(result, LocalResult)
-        assert result.answer == labels(whole)[0].tolist()
+        assert found_labels(result) == labels(whole)[0].tolist()
+
+
+def test_a_fused_run_stands_in_for_its_segments(
+    files: Path, bundle: Bundle, whole: NDArray[Any], tmp_path: Path
+) -> None:
+    directory, fused = with_fused_head(files, bundle, tmp_path)
+    runtime = DeviceRuntime(directory, fused)
+    runtime.start(1, sample)
+    runtime.run(1, Prepare())
+    assert runtime.run(1, RunSegments(0, 2, fused=True)) is None
+    result = runtime.run(1, RunSegments(2, 3))
+    assert isinstance(result, LocalResult)
+    assert found_labels(result) == labels(whole)[0].tolist()
+    assert runtime.open_files == ("fused-0-2.onnx", "segment-2.onnx")
 
 
 def test_an_exit_uses_its_temperature(files: Path, bundle: Bundle, runtime: DeviceRuntime) -> None:
@@ -71,7 +92,7 @@ def test_an_exit_uses_its_temperature(files: Path, bundle: Bundle, runtime: Devi
     a1 = Graph(files / "segment-0.onnx").run([prepare(SAMPLE, bundle.contract.preprocess)])
     logits = Graph(files / "exit-e1.onnx").run(a1)[0]
     assert isinstance(result, LocalResult)
-    assert result.answer == labels(logits)[0].tolist()
+    assert found_labels(result) == labels(logits)[0].tolist()
     assert result.confidence == pytest.approx(max_softmax(logits, 1.5)[0], rel=1e-6)
 
 
@@ -110,9 +131,9 @@ def test_a_reply_is_decoded(bundle: Bundle, runtime: DeviceRuntime) -> None:
     logits = np.zeros((1, 10), np.float32)
     logits[0, 7] = 20.0
     payload = encode_tensors(bundle.contract.reply, [logits])
-    found, confidence = runtime.decode_reply(payload, ())
-    assert found == [7]
-    assert confidence > 0.99
+    found = runtime.decode_reply(payload, ())
+    assert found.labels == [7]
+    assert found.confidence > 0.99
     with pytest.raises(CorruptPayloadError):
         runtime.decode_reply(payload[:-1], ())
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from splitnet.bundle import Bundle
+from splitnet.bundle import Bundle, FusedRun, GraphRef
 from splitnet.devices import DEVICE_CLASSES, device_class
 from splitnet.errors import ConfigError, UnknownNameError
 from splitnet.runtime.emulation import (
@@ -177,3 +177,15 @@ def test_a_class_needs_a_profile_that_knows_the_reference_network(sample_bundle:
 
 def test_factors_say_nothing_of_a_machine_that_is_too_slow(sample_bundle: Bundle) -> None:
     assert make_stretcher(Emulation(), sample_bundle.advice).shortfall() is None
+
+
+def test_a_fused_run_has_the_factor_of_its_segments(bundle: Bundle) -> None:
+    costs = {"segment:0": {"conv": 1.0}, "segment:1": {"matmul": 1.0}}
+    fused = (FusedRun(0, 2, GraphRef("fused.onnx", "0" * 64)),)
+    flops = {"segment:0": 3, "segment:1": 1}
+    advice = replace(bundle.advice, costs=costs, flops=flops, fused=fused)
+    slept_s: list[float] = []
+    stretcher = make_stretcher(Emulation({"conv": 20, "matmul": 40}), advice, slept_s.append)
+    stretcher.add("fused:0-2", 0.001)
+    stretcher.settle()
+    assert sum(slept_s) == pytest.approx(0.024)

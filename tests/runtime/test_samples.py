@@ -39,10 +39,30 @@ def test_labels_are_optional_and_may_be_pages(tmp_path: Path) -> None:
     assert pages.y.shape == (2, 64)
 
 
+def test_several_inputs_by_order_or_by_name(tmp_path: Path) -> None:
+    x = np.arange(6.0).reshape(3, 2)
+    ordered = read_npz(save(tmp_path / "a.npz", **{f"x{n}": x + n for n in (10, 2, 1)}, x=x))
+    assert [ordered.first, *ordered.more] == ["x", "x1", "x2", "x10"]
+    named = read_npz(save(tmp_path / "b.npz", ids=x, mask=x > 2, y=np.zeros(3, int))).part(
+        slice(1, 3)
+    )
+    sample = named.sample(1)
+    assert isinstance(sample, dict) and list(sample) == ["ids", "mask"]
+    assert sample["ids"].tolist() == [4, 5] and sample["mask"].tolist() == [True, True]
+    picked = named.pick(np.array([1, 0])).sample(1)
+    assert isinstance(picked, dict) and picked["ids"].tolist() == [2, 3]
+
+
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"z": np.zeros(3)}, "must hold an array 'x'.* found z"),
+        ({"y": np.zeros(3, int)}, "must hold an array 'x'.* found y"),
+        ({"z": np.zeros(3)}, r"z must be numbers of shape \(N, ...\), found float64 \(3,\)"),
+        (
+            {"x": np.zeros((2, 3)), "ids": np.array(["a", "b"])},
+            "ids must be numbers .* is an input",
+        ),
+        ({"x": np.zeros((2, 3)), "x1": np.zeros((3, 3))}, "x1 has 3 samples, x has 2"),
         ({"x": np.zeros(3)}, r"shape \(N, ...\), found float64 \(3,\)"),
         ({"x": np.zeros((0, 3))}, r"found float64 \(0, 3\)"),
         ({"x": np.array([["a"]])}, "must be numbers"),

@@ -13,6 +13,7 @@ from splitnet.errors import TensorMismatchError
 from splitnet.runtime.device import DeviceRuntime
 from splitnet.runtime.emulation import Emulation, FactorStretcher
 from splitnet.runtime.warmup import MAX_ROUNDS, MIN_ROUNDS, warm_up
+from tests.sample_files import with_fused_head
 
 SAMPLE = np.zeros((32, 32), np.uint8)
 
@@ -35,6 +36,16 @@ def test_every_stage_is_timed_within_the_budget(
     assert set(profile.stages) == device
     assert profile.facts["rounds"] == str(rounds)
     assert all(time.p50_s == time.p95_s == step_s for time in profile.stages.values())
+
+
+def test_only_what_the_plans_need_is_opened(files: Path, bundle: Bundle, tmp_path: Path) -> None:
+    directory, fused = with_fused_head(files, bundle, tmp_path)
+    runtime = DeviceRuntime(directory, fused)
+    profile = warm_up(runtime, fused, lambda: SAMPLE)
+    assert set(runtime.open_files) == {"fused-0-2.onnx", "segment-2.onnx"}
+    assert set(profile.stages) == {
+        "prepare", "fused:0-2", "segment:2", "encode:c2@0", "encode:c2@1"
+    }  # fmt: skip
 
 
 def test_real_times_are_stretched_by_the_emulation(files: Path, bundle: Bundle) -> None:

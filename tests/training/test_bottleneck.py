@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from splitnet.builder.bottleneck import Bottleneck, Teacher, quantise, train_bottleneck
-from splitnet.builder.training import Schedule
 from splitnet.codecs.base import Header
 from splitnet.codecs.making import make_codec
 from splitnet.console import Silent
+from splitnet.training.bottleneck import Bottleneck, Teacher, quantise, train_bottleneck
+from splitnet.training.loop import Schedule
 
 
 @pytest.mark.parametrize("shape", [(16, 32, 32), (32, 17, 9), (64, 4, 5), (48, 3, 3), (20, 1, 1)])

@@ -18,14 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from splitnet.builder.training import Schedule, fit
 from splitnet.console import Progress
+from splitnet.training.loop import Schedule, fit
 
 Tail: TypeAlias = Callable[[Tensor], Tensor]
 """The frozen network behind the bottleneck."""
-
-TENSOR_NAME = "bottleneck"
-"""Name of the tensor that crosses the network on a learned path."""
 
 SQUEEZE = 16
 """Elements of the boundary tensor for each element of the bottleneck."""

@@ -1,0 +1,57 @@
+"""Samples that stand in two roles: what was trained on them looks better than it is."""
+
+from __future__ import annotations
+
+import hashlib
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from splitnet.builder.data import Dataset, Roles
+from splitnet.errors import ConfigError
+
+MAX_OVERLAP = 0.01
+"""Real data sets hold a few duplicates; above this share of a role it is the wrong data."""
+
+
+def check_overlap(roles: Roles) -> tuple[str, ...]:
+    """Return what a person should know of samples that stand in two roles.
+
+    Raises
+    ------
+    ConfigError
+        More than `MAX_OVERLAP` of a role stands in another one too. On what a network has learned
+        by heart every exit looks perfect and every promise is void.
+    """
+    sets = {"training": roles.training, "calibration": roles.calibration, "test": roles.test}
+    known_by = {role: digests(data) for role, data in sets.items()}
+    notes = []
+    for first, second in combinations(sets, 2):
+        known = set(known_by[first])
+        same = sum(digest in known for digest in known_by[second])
+        count = len(known_by[second])
+        told = f"{same} of {count} {second} samples are {first} samples too"
+        if same > MAX_OVERLAP * count:
+            raise ConfigError(
+                f"{told} ({sets[first].source} and {sets[second].source}); roles never share "
+                f"samples: give {second} data that {first} has not seen"
+            )
+        if same:
+            notes.append(told)
+    return tuple(notes)
+
+
+def digests(data: Dataset) -> list[bytes]:
+    """Return a digest of each sample: of its file, or of its arrays."""
+    found = []
+    for index, sample in enumerate(data.samples.x):
+        digest = hashlib.blake2b(digest_size=16)
+        if isinstance(sample, Path):
+            digest.update(sample.read_bytes())
+        else:
+            digest.update(np.ascontiguousarray(sample).tobytes())
+        for part in data.samples.more.values():
+            digest.update(np.ascontiguousarray(part[index]).tobytes())
+        found.append(digest.digest())
+    return found

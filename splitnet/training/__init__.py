@@ -1,0 +1,1 @@
+"""Learning: the training loop, recipes for bottlenecks, early exits."""

@@ -1,0 +1,268 @@
+"""The entropic recipe: rate and distortion traded under a learned prior, several rates at once.
+
+Sources: Matsubara et al., Supervised compression for resource-constrained edge computing systems,
+WACV 2022 (Entropic Student: distillation under a factorised prior, then the network behind a
+frozen encoder is fine-tuned); Furutanpey et al., FrankenSplit, TMC 2024 (a shallow encoder that
+restores early features); Rippel et al., Learning ordered representations with nested dropout,
+ICML 2014 (the levels).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from splitnet.config import check_positive
+from splitnet.errors import ConfigError
+from splitnet.training.blocks import (
+    BlockDecoder,
+    Decoder,
+    Encoder,
+    block_transform,
+    doublings,
+    halved,
+)
+from splitnet.training.loop import Loss
+from splitnet.training.prior import Prior
+from splitnet.training.recipe import (
+    DECODER,
+    ENCODER,
+    TAIL,
+    Batch,
+    Form,
+    LevelPlan,
+    Recipe,
+    Stage,
+    Student,
+    check_image,
+    check_width,
+    divergence,
+    matching_error,
+)
+
+PRIOR = "prior"
+LARGEST_SYMBOL = 127
+"""Symbols of 8 bits reach from -127 to 127; a latent beyond is clipped."""
+
+_NEAR_ZERO = 0.01
+
+_STEP_ONE = {"id": "symmetric", "bits": 8, "largest": [float(LARGEST_SYMBOL)]}
+_CODERS = ({"id": "rans", "per_channel": True}, {"id": "rans-neighbours"}, {"id": "rans-blocks"})
+
+
+@dataclass(frozen=True, slots=True)
+class EntropicConfig:
+    """Sizes, rates and lengths.
+
+    Attributes
+    ----------
+    channels
+        Channels of the latent at each level, rising: a level is a prefix of the next one.
+    level_weights
+        How often each of `channels` is trained, relative to the others; empty: alike.
+    encoder_widths
+        Channels of the encoder, one a halving of height and width.
+    decoder_widths
+        Channels of the decoder at the latent's size and behind each doubling.
+    block_step
+        Above 0, encoder and decoder begin as the best linear transform of square blocks, quantised
+        by this step: an image codec that the training improves. Source and target are then alike.
+    matched
+        Places behind the target that the first stage compares too.
+    rate_weight
+        Price of a byte in the loss.
+    rate_slope
+        The price rises by this factor's logarithm from each level to the one below it.
+    temperature
+        Of the distillation.
+    rate, tail_rate
+        Peak learning rates of the new parts and of the network behind them.
+    feature_epochs
+        Of the first stage: encoder and decoder restore the target, the network is not run.
+    joint_epochs
+        Of the second: everything learns to answer as the teacher does.
+    decoder_epochs
+        Of the third: the same with a frozen encoder.
+    """
+
+    channels: tuple[int, ...] = (4, 8, 12, 18, 24, 32)
+    level_weights: tuple[float, ...] = ()
+    encoder_widths: tuple[int, ...] = (48, 72)
+    decoder_widths: tuple[int, ...] = (96, 48, 24)
+    block_step: float = 0.0
+    matched: tuple[str, ...] = ()
+    rate_weight: float = 1e-3
+    rate_slope: float = 0.0
+    temperature: float = 2.0
+    rate: float = 1e-3
+    tail_rate: float = 2e-4
+    feature_epochs: int = 4
+    joint_epochs: int = 16
+    decoder_epochs: int = 4
+
+    def __post_init__(self) -> None:
+        check_positive(self, "temperature", "rate", "tail_rate")
+        rising = all(a < b for a, b in pairwise((0, *self.channels)))
+        if not self.channels or not rising:
+            raise ConfigError(f"channels is {self.channels}, must rise from at least 1")
+        if self.level_weights and len(self.level_weights) != len(self.channels):
+            raise ConfigError(
+                f"level_weights has {len(self.level_weights)} numbers, channels has "
+                f"{len(self.channels)}"
+            )
+        if min(*self.level_weights, self.rate_weight, self.block_step, 1) < 0:
+            raise ConfigError("level_weights, rate_weight and block_step must not be negative")
+        if not self.encoder_widths or not self.decoder_widths:
+            raise ConfigError("encoder_widths and decoder_widths must name at least one width")
+
+
+class EntropicStudent(Student):
+    """A latent in whole numbers under a prior; a level keeps the first channels."""
+
+    def __init__(self, config: EntropicConfig, form: Form, tail: nn.Module) -> None:
+        super().__init__()
+        width = config.channels[-1]
+        height, side = (halved(size, len(config.encoder_widths)) for size in form.source[1:])
+        latent = (width, height, side)
+        check_width(latent, form, "channels")
+        needed = doublings(latent, form.target) + 1
+        if len(config.decoder_widths) != needed:
+            raise ConfigError(
+                f"decoder_widths has {len(config.decoder_widths)} numbers; from {height}x{side} to "
+                f"{form.target[1]}x{form.target[2]} it needs {needed}"
+            )
+        linear = config.block_step > 0
+        if linear:
+            _check_blocks(form, len(config.encoder_widths))
+        self.encoder = Encoder(form.source[0], width, config.encoder_widths, linear)
+        self.decoder = (
+            BlockDecoder(latent, form.target, config.decoder_widths)
+            if linear
+            else Decoder(latent, form.target, config.decoder_widths, form.positive)
+        )
+        self.prior = Prior(width)
+        self.tail = tail
+        self._config = config
+        self._channels = config.channels[::-1]
+
+    def cross(self, latent: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the rounded first channels; bits are counted with noise while training.
+
+        Source: Balle et al., End-to-end optimized image compression, ICLR 2017, section 3.1
+        (noise in place of rounding); the decoder sees rounded values, which pass gradients.
+        """
+        kept = torch.tensor(self._channels, device=latent.device)[level.to(latent.device)]
+        mask = torch.arange(latent.shape[1], device=latent.device) < kept[:, None]
+        rounded = torch.round(latent.clamp(-LARGEST_SYMBOL, LARGEST_SYMBOL))
+        if self.training and self.encoder.training:
+            counted = latent + torch.rand_like(latent) - 0.5
+            rounded = latent + (rounded - latent).detach()
+        else:
+            counted = rounded
+        bits = (self.prior.bits(counted) * mask).sum(1)
+        return rounded * mask[:, :, None, None], bits
+
+    def draw(self, count: int) -> Tensor:
+        """Return levels drawn by their weights."""
+        weights = torch.tensor(self._config.level_weights or (1.0,) * len(self._channels))
+        return torch.multinomial(weights.flip(0), count, replacement=True)
+
+    @torch.no_grad()
+    def start(self, source: Tensor) -> None:
+        """Begin as a linear codec, if that was asked for: what is learned begins near zero."""
+        step = self._config.block_step
+        if not step:
+            return
+        encoder, decoder = self.encoder, self.decoder
+        assert isinstance(encoder, Encoder) and isinstance(decoder, BlockDecoder)
+        assert encoder.linear is not None
+        assert encoder.linear.bias is not None and decoder.linear.bias is not None
+        rows, mean = block_transform(source, encoder.linear.kernel_size[0])
+        rows = rows[: self._channels[0]]
+        encoder.linear.weight.copy_(rows / step)
+        encoder.linear.bias.copy_(-(rows * mean).sum((1, 2, 3)) / step)
+        decoder.linear.weight.copy_(rows * step)
+        decoder.linear.bias.copy_(mean.mean((1, 2)))
+        for layer in (encoder.out, decoder.out):
+            layer.weight.mul_(_NEAR_ZERO)
+            assert layer.bias is not None
+            layer.bias.zero_()
+        self.prior.start(encoder.linear(source))
+
+
+def _check_blocks(form: Form, halvings: int) -> None:
+    """Raise `ConfigError` unless source and target are alike and made of whole blocks."""
+    block = 2**halvings
+    if form.source != form.target or any(side % block for side in form.source[1:]):
+        raise ConfigError(
+            f"block_step needs a source and a target of one shape, with height and width in whole "
+            f"blocks of {block}; they are {form.source} and {form.target}: give block_step = 0"
+        )
+
+
+class Entropic(Recipe):
+    """Features first, then answers, then answers behind a frozen encoder."""
+
+    id = "entropic"
+    Config = EntropicConfig
+
+    def student(self, form: Form, tail: nn.Module) -> Student:
+        """Return a new student for images or features."""
+        check_image(form)
+        return EntropicStudent(self.config, form, tail)
+
+    def stages(self, target: str) -> tuple[Stage, ...]:
+        """Return the three stages, without those of no epochs."""
+        config: EntropicConfig = self.config
+        new = {ENCODER: config.rate, PRIOR: config.rate, DECODER: config.rate}
+        everything = {**new, TAIL: config.tail_rate}
+        behind = {DECODER: config.rate, TAIL: config.tail_rate}
+        found = (
+            Stage("features", config.feature_epochs, new, (target, *config.matched)),
+            Stage("answers", config.joint_epochs, everything, answers=True),
+            Stage("frozen encoder", config.decoder_epochs, behind, answers=True),
+        )
+        return tuple(stage for stage in found if stage.epochs)
+
+    def loss(self, stage: Stage, student: Student, batch: Batch) -> Loss:
+        """Return distortion plus priced bytes; nothing is paid for what no longer changes."""
+        config: EntropicConfig = self.config
+        restored, bits = student(batch.source, batch.level)
+        if batch.answers is None:
+            found = [restored]
+            if len(stage.matched) > 1:
+                found += student.tail(restored)[1:]
+            distortion = matching_error(found, batch.features)
+        else:
+            answers, *_ = student.tail(restored)
+            distortion = divergence(answers, batch.answers, config.temperature)
+        size = bits / 8
+        figures = {"distortion": distortion.item(), "bytes": size.mean().item()}
+        if ENCODER not in stage.rates:
+            return Loss(distortion, figures)
+        slope = config.rate_slope * batch.level.to(size.device).float()
+        price = config.rate_weight * torch.exp(slope)
+        return Loss(distortion + (price * size).mean(), figures)
+
+    def levels(self) -> tuple[LevelPlan, ...]:
+        """Return one level for each number of channels, the largest first."""
+        return tuple(
+            LevelPlan(
+                f"{channels} channel{'s' if channels > 1 else ''}",
+                tuple(
+                    {
+                        "id": "pipeline",
+                        "codecs": [
+                            {"id": "first-channels", "channels": channels},
+                            dict(_STEP_ONE),
+                            dict(coder),
+                        ],
+                    }
+                    for coder in _CODERS
+                ),
+            )
+            for channels in reversed(self.config.channels)
+        )
