@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from activations import MOBILENET, Activations, load_activations, shared_models
 from codec_rows import Coder, Symbols, baselines, entropy_bytes, mean_bytes, ours
-
 from results import parser, report
+
 from splitnet.codecs import Header, header_of, make_codec
 from splitnet.codecs.calibrating import calibrate
 from splitnet.codecs.native import accelerator

@@ -195,8 +195,8 @@ def spread(choices: NDArray[Any], shape: tuple[int, ...], side: int) -> NDArray[
     _, _, height, width = planes_shape(shape)
     if side == 0:
         return np.repeat(choices.reshape(-1), height * width)
-    wide = choices.repeat(side, axis=2).repeat(side, axis=3)
-    return np.ascontiguousarray(wide[:, :, :height, :width]).reshape(-1)
+    rows, columns = np.arange(height) // side, np.arange(width) // side
+    return choices.take(rows, axis=2).take(columns, axis=3).reshape(-1)
 
 
 @lru_cache(maxsize=256)

@@ -145,9 +145,3 @@ class OverloadError(SplitnetError):
 
     wire_code = WireCode.OVERLOAD
     retryable = True
-
-
-class DeadlineError(SplitnetError, TimeoutError):
-    """An answer by the deadline is not possible."""
-
-    wire_code = WireCode.EXPIRED

@@ -27,7 +27,7 @@ from splitnet.builder.boundaries import MAX_BOUNDARIES, Choice, choose_boundarie
 from splitnet.builder.codec_levels import choose_levels, with_levels
 from splitnet.builder.cuts import Cut, find_cuts, input_bytes
 from splitnet.builder.data import Dataset, Roles, load_roles
-from splitnet.builder.execution import Execution, batches, inputs_of, prepare_row
+from splitnet.builder.execution import Execution, inputs_of, prepare_row
 from splitnet.builder.exit_building import ExitWishes
 from splitnet.builder.forms import (
     RANDOM,
@@ -41,7 +41,6 @@ from splitnet.builder.fusing import fused_heads, keep_fused
 from splitnet.builder.golden import GOLDEN_FILE, golden_bytes, golden_count, make_golden
 from splitnet.builder.inspection import describe
 from splitnet.builder.int8 import (
-    CALIBRATION_BATCH,
     PATH_PREFIX,
     calibration_count,
     quantise_heads,
@@ -71,6 +70,7 @@ from splitnet.runtime.answers import load_confidence
 from splitnet.runtime.preprocess import default_steps, parse_steps
 from splitnet.training.certify import Promise
 from splitnet.training.loop import Schedule, torch_threads
+from splitnet.training.teacher import hash_modules
 
 CONTRACT_FILE, ADVICE_FILE, TABLE_FILE = "contract.json", "advice.json", "sample_table.npz"
 NO_LABELS = (
@@ -235,6 +235,8 @@ class _Builder:
         if last is not None:
             post = write_postprocess(last, exported.boundaries, self._folder)
         plain = make_contract(model.name, steps, exported, names, postprocess=post)
+        for data in (roles.calibration, roles.test):
+            inputs_of(plain, data, range(1))  # what does not fit is said before anything is learned
         heads = list(self._int8_heads(plain, exported, names, roles.calibration))
         learned = Learner(
             self._execution(plain),
@@ -269,7 +271,7 @@ class _Builder:
             return
         self._progress.step("quantising the heads")
         count = calibration_count(exported, self._folder, len(data))
-        samples = (inputs_of(contract, data, rows) for rows in batches(count, CALIBRATION_BATCH))
+        samples = (inputs_of(contract, data, [row]) for row in range(count))
         for head in quantise_heads(exported, samples, self._folder):
             path_id = PATH_PREFIX + names[head.boundary - 1]
             yield LearnedFiles(0, head.file, None, path_id, head.boundary)
@@ -311,7 +313,7 @@ class _Builder:
             [contract.sha256, [choice.name for choice in choices], samples.hexdigest(), sizes],
             [config.data, config.calib, config.seed, config.exit_at, config.bottleneck_at],
             [config.epochs, config.train_seconds, to_json(config.exit_wishes())],
-            [config.exit_heads],
+            [hash_modules(tuple(self._heads()))],
         ]
 
     def _heads(self) -> Iterator[nn.Module]:

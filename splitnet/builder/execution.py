@@ -136,7 +136,7 @@ def prepare_row(
     sample = data.sample(row)
     order = names or (list(sample) if isinstance(sample, Mapping) else ["x"])
     with _naming(data, row):
-        return with_batch(arrange(sample, order), steps)
+        return _numbers(with_batch(arrange(sample, order), steps))
 
 
 def inputs_of(contract: Contract, data: Dataset, rows: Sequence[int]) -> list[Array]:
@@ -151,7 +151,7 @@ def inputs_of(contract: Contract, data: Dataset, rows: Sequence[int]) -> list[Ar
     for row in rows:
         sample = data.sample(row)
         with _naming(data, row):
-            arrays = prepare_inputs(sample, contract.preprocess, contract.inputs)
+            arrays = _numbers(prepare_inputs(sample, contract.preprocess, contract.inputs))
         if prepared and [a.shape for a in arrays] != [a.shape for a in prepared[0]]:
             raise ConfigError(
                 f"{data.name(row)}: its size differs from that of {data.name(rows[0])}; a build "
@@ -159,6 +159,13 @@ def inputs_of(contract: Contract, data: Dataset, rows: Sequence[int]) -> list[Ar
             )
         prepared.append(arrays)
     return [np.concatenate(parts) for parts in zip(*prepared, strict=True)]
+
+
+def _numbers(arrays: list[Array]) -> list[Array]:
+    """Return `arrays` (raises `TensorMismatchError` if a value is NaN: nothing is learned of it)."""
+    if any(np.isnan(array).any() for array in arrays):
+        raise TensorMismatchError("the prepared sample holds NaN")
+    return arrays
 
 
 @contextmanager

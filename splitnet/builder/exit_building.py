@@ -35,7 +35,7 @@ MAX_EXIT_SHARE = 0.1
 
 SELECTION_EVERY = 10
 """With a promise, each so many-th training sample chooses epoch and temperature, so that the
-calibration data is new to everything but the thresholds."""
+calibration data is new to everything but the thresholds; all of them where heads are given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +106,8 @@ def build_exits(
             f"{len(given)} trained heads are given for {len(places)} exits; one each is needed, "
             "in the order of the network"
         )
+    if wishes.promise is not None:
+        wishes.promise.check_samples(len(calibration.data))
     end = max(training.at)
     truth, held_truth = _truth(training, end), _truth(calibration, end)
     measure = load_confidence(wishes.confidence)
@@ -115,6 +117,7 @@ def build_exits(
         rows, chosen = _selection(features, truth, (held, held_truth), wishes)
         if given:
             head = given[index]
+            chosen = chosen if wishes.promise is None else (features, truth)
         else:
             shapes = features.shape[1:], training.at[end].shape[1:]
             head = make_head(*shapes, WORK_SHARE * whole_flops, schedule.seed)

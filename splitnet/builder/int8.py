@@ -42,8 +42,6 @@ FEWEST_SAMPLES = 8
 CALIBRATION_BYTES = 2 << 30
 """Bound on what the operators read and write for all samples: calibration keeps a part of it."""
 
-CALIBRATION_BATCH = 8
-
 QUANTISED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 """Operators that 8 bits make faster; a head without one only loses accuracy."""
 
@@ -82,7 +80,7 @@ def quantise_heads(
     exported
         The cut model, with the fused run up to its last interior boundary.
     samples
-        Batches of prepared inputs from calibration data.
+        Prepared inputs of calibration data, one sample after the other.
 
     Raises
     ------
@@ -120,7 +118,7 @@ def calibration_count(exported: Exported, folder: Path, available: int) -> int:
 
 
 class _Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
-    """Hands samples to onnxruntime, one batch a call."""
+    """Hands samples to onnxruntime, one a call: histograms take no batches of two sizes."""
 
     def __init__(self, names: Sequence[str], samples: Iterable[Inputs]) -> None:
         self._names = names

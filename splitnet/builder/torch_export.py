@@ -146,6 +146,8 @@ def _export(model: Any, inputs: Any, **options: Any) -> onnx.ModelProto:
                 model, inputs, dynamo=True, verbose=False, opset_version=OPSET, **options
             )
     except Exception as error:
+        if any(isinstance(cause, KeyboardInterrupt) for cause in _chain(error)):
+            raise KeyboardInterrupt from error  # which torch takes for the model's failure
         raise ModelError(_explain(error)) from error
     if program is None:
         raise ModelError("this version of torch returned no ONNX program; use torch 2.6 or newer")

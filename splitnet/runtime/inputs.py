@@ -35,10 +35,10 @@ def arrange(sample: Sample, names: Sequence[str]) -> list[Array]:
         An input is missing or not known, or no array; the message names it.
     """
     given = sample if isinstance(sample, Mapping) else {"x": sample}
-    takes = f"the network takes {', '.join(map(repr, names))}"
+    by_order = positional_names(len(names))
+    takes = f"the network takes {', '.join(map(repr, names))}, or by order {', '.join(by_order)}"
     if not isinstance(sample, Mapping) and len(names) > 1:
         raise TensorMismatchError(f"the sample is one array, {takes}: give each by its name")
-    by_order = positional_names(len(names))
     if given.keys() == set(by_order) != set(names):
         names = by_order
     for name in names:

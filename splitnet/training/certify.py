@@ -185,9 +185,11 @@ def certify(scores: ExitScores, path: Array, promise: Promise) -> Certificate:
     promise.check_samples(count)
     best = Certificate((CLOSED,) * path.shape[1], promise, count, 0.0, 0.0)
     worst = np.zeros(count)
+    # Betting sees one sample after the other; data in folders is sorted by class.
+    shuffled = scores.rows(np.random.default_rng(0).permutation(count))
     for step in path:
         thresholds = tuple(float(np.float32(value)) for value in step)
-        lost = scores.lost(thresholds)
+        lost = shuffled.lost(thresholds)
         if promise.rule == CONFORMAL:
             worst = np.maximum(worst, lost)
             kept, p_value = (float(worst.sum()) + 1) / (count + 1) <= promise.risk, 0.0

@@ -10,7 +10,8 @@ ICML 2014 (the levels).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -45,12 +46,15 @@ from splitnet.training.recipe import (
 
 PRIOR = "prior"
 LARGEST_SYMBOL = 127
-"""Symbols of 8 bits reach from -127 to 127; a latent beyond is clipped."""
+"""Symbols of 8 bits reach from -127 to 127; a latent beyond that many steps is clipped."""
 
 _NEAR_ZERO = 0.01
 
-_STEP_ONE = {"id": "symmetric", "bits": 8, "largest": [float(LARGEST_SYMBOL)]}
-_CODERS = ({"id": "rans", "per_channel": True}, {"id": "rans-neighbours"}, {"id": "rans-blocks"})
+_CODERS: tuple[tuple[dict[str, Any], ...], ...] = (
+    ({"id": "rans", "per_channel": True},),
+    ({"id": "rans-blocks"},),
+    ({"id": "zigzag", "centre": LARGEST_SYMBOL}, {"id": "rans-neighbours"}),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,10 @@ class EntropicConfig:
     Attributes
     ----------
     channels
-        Channels of the latent at each level, rising: a level is a prefix of the next one.
+        Channels of the latent at each level, from the fewest bytes to the most: where they rise and
+        the step stays, a level is a prefix of the next one.
+    steps
+        Quantiser step of each level, never rising; empty: 1 for all.
     level_weights
         How often each of `channels` is trained, relative to the others; empty: alike.
     encoder_widths
@@ -73,9 +80,8 @@ class EntropicConfig:
     matched
         Places behind the target that the first stage compares too.
     rate_weight
-        Price of a byte in the loss.
-    rate_slope
-        The price rises by this factor's logarithm from each level to the one below it.
+        Price of a byte in the loss where the step is 1. It grows with the square of the step, as
+        the distortion of a uniform quantiser does.
     temperature
         Of the distillation.
     rate, tail_rate
@@ -89,13 +95,13 @@ class EntropicConfig:
     """
 
     channels: tuple[int, ...] = (4, 8, 12, 18, 24, 32)
+    steps: tuple[float, ...] = ()
     level_weights: tuple[float, ...] = ()
     encoder_widths: tuple[int, ...] = (48, 72)
     decoder_widths: tuple[int, ...] = (96, 48, 24)
     block_step: float = 0.0
     matched: tuple[str, ...] = ()
     rate_weight: float = 1e-3
-    rate_slope: float = 0.0
     temperature: float = 2.0
     rate: float = 1e-3
     tail_rate: float = 2e-4
@@ -105,26 +111,44 @@ class EntropicConfig:
 
     def __post_init__(self) -> None:
         check_positive(self, "temperature", "rate", "tail_rate")
-        rising = all(a < b for a, b in pairwise((0, *self.channels)))
-        if not self.channels or not rising:
-            raise ConfigError(f"channels is {self.channels}, must rise from at least 1")
-        if self.level_weights and len(self.level_weights) != len(self.channels):
+        for name in ("steps", "level_weights"):
+            given: tuple[float, ...] = getattr(self, name)
+            if given and len(given) != len(self.channels):
+                raise ConfigError(
+                    f"{name} has {len(given)} numbers, channels has {len(self.channels)}"
+                )
+        if not self.channels or not all(map(_rising, self._prefixes())):
             raise ConfigError(
-                f"level_weights has {len(self.level_weights)} numbers, channels has "
-                f"{len(self.channels)}"
+                f"channels is {self.channels}, must rise from at least 1 where the step stays"
             )
+        if min(self.step_of_level) <= 0 or any(a < b for a, b in pairwise(self.step_of_level)):
+            raise ConfigError(f"steps is {self.steps}, must be above 0 and never rise")
         if min(*self.level_weights, self.rate_weight, self.block_step, 1) < 0:
             raise ConfigError("level_weights, rate_weight and block_step must not be negative")
         if not self.encoder_widths or not self.decoder_widths:
             raise ConfigError("encoder_widths and decoder_widths must name at least one width")
 
+    @property
+    def step_of_level(self) -> tuple[float, ...]:
+        """Quantiser step of each of `channels`."""
+        return self.steps or (1.0,) * len(self.channels)
+
+    def _prefixes(self) -> list[tuple[int, ...]]:
+        """Return the channels of levels that share a step."""
+        levels = zip(self.step_of_level, self.channels, strict=True)
+        return [tuple(c for _, c in group) for _, group in groupby(levels, lambda level: level[0])]
+
+
+def _rising(channels: tuple[int, ...]) -> bool:
+    return all(a < b for a, b in pairwise((0, *channels)))
+
 
 class EntropicStudent(Student):
-    """A latent in whole numbers under a prior; a level keeps the first channels."""
+    """A latent in whole steps under a prior; a level has its step and keeps its first channels."""
 
     def __init__(self, config: EntropicConfig, form: Form, tail: nn.Module) -> None:
         super().__init__()
-        width = config.channels[-1]
+        width = max(config.channels)
         height, side = (halved(size, len(config.encoder_widths)) for size in form.source[1:])
         latent = (width, height, side)
         check_width(latent, form, "channels")
@@ -147,22 +171,26 @@ class EntropicStudent(Student):
         self.tail = tail
         self._config = config
         self._channels = config.channels[::-1]
+        self._steps = config.step_of_level[::-1]
 
     def cross(self, latent: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the rounded first channels; bits are counted with noise while training.
+        """Return the first channels in whole steps; bits are counted with noise while training.
 
         Source: Balle et al., End-to-end optimized image compression, ICLR 2017, section 3.1
         (noise in place of rounding); the decoder sees rounded values, which pass gradients.
         """
-        kept = torch.tensor(self._channels, device=latent.device)[level.to(latent.device)]
+        level = level.to(latent.device)
+        kept = torch.tensor(self._channels, device=latent.device)[level]
+        step = torch.tensor(self._steps, device=latent.device)[level]
         mask = torch.arange(latent.shape[1], device=latent.device) < kept[:, None]
-        rounded = torch.round(latent.clamp(-LARGEST_SYMBOL, LARGEST_SYMBOL))
+        wide = step[:, None, None, None]
+        rounded = wide * torch.round(latent / wide).clamp(-LARGEST_SYMBOL, LARGEST_SYMBOL)
         if self.training and self.encoder.training:
-            counted = latent + torch.rand_like(latent) - 0.5
+            counted = latent + wide * (torch.rand_like(latent) - 0.5)
             rounded = latent + (rounded - latent).detach()
         else:
             counted = rounded
-        bits = (self.prior.bits(counted) * mask).sum(1)
+        bits = (self.prior.bits(counted, step) * mask).sum(1)
         return rounded * mask[:, :, None, None], bits
 
     def draw(self, count: int) -> Tensor:
@@ -181,7 +209,7 @@ class EntropicStudent(Student):
         assert encoder.linear is not None
         assert encoder.linear.bias is not None and decoder.linear.bias is not None
         rows, mean = block_transform(source, encoder.linear.kernel_size[0])
-        rows = rows[: self._channels[0]]
+        rows = rows[: max(self._channels)]
         encoder.linear.weight.copy_(rows / step)
         encoder.linear.bias.copy_(-(rows * mean).sum((1, 2, 3)) / step)
         decoder.linear.weight.copy_(rows * step)
@@ -243,26 +271,25 @@ class Entropic(Recipe):
         figures = {"distortion": distortion.item(), "bytes": size.mean().item()}
         if ENCODER not in stage.rates:
             return Loss(distortion, figures)
-        slope = config.rate_slope * batch.level.to(size.device).float()
-        price = config.rate_weight * torch.exp(slope)
+        step = torch.tensor(config.step_of_level[::-1], device=size.device)
+        price = config.rate_weight * step[batch.level.to(size.device)] ** 2
         return Loss(distortion + (price * size).mean(), figures)
 
     def levels(self) -> tuple[LevelPlan, ...]:
-        """Return one level for each number of channels, the largest first."""
-        return tuple(
-            LevelPlan(
-                f"{channels} channel{'s' if channels > 1 else ''}",
-                tuple(
-                    {
-                        "id": "pipeline",
-                        "codecs": [
-                            {"id": "first-channels", "channels": channels},
-                            dict(_STEP_ONE),
-                            dict(coder),
-                        ],
-                    }
-                    for coder in _CODERS
-                ),
-            )
-            for channels in reversed(self.config.channels)
-        )
+        """Return the levels, the one of most bytes first."""
+        config: EntropicConfig = self.config
+        levels = zip(config.channels[::-1], config.step_of_level[::-1], strict=True)
+        return tuple(_level(channels, step) for channels, step in levels)
+
+
+def _level(channels: int, step: float) -> LevelPlan:
+    """Return the level that sends the first channels in whole steps."""
+    name = f"{channels} channel{'s' if channels > 1 else ''}"
+    front: tuple[dict[str, Any], ...] = (
+        {"id": "first-channels", "channels": channels},
+        {"id": "symmetric", "bits": 8, "largest": [LARGEST_SYMBOL * step]},
+    )
+    return LevelPlan(
+        name if step == 1 else f"{name}, step {step:g}",
+        tuple({"id": "pipeline", "codecs": [*front, *coder]} for coder in _CODERS),
+    )

@@ -11,7 +11,7 @@ LEAST = 1e-6
 
 
 class Prior(nn.Module):
-    """Factorised: a mixture of logistics for each channel, integrated over one quantiser step.
+    """Factorised: a mixture of logistics for each channel, integrated over a quantiser step.
 
     Source: Balle et al., Variational image compression with a scale hyperprior, ICLR 2018,
     section 6.1 (the factorised model); Salimans et al., PixelCNN++, ICLR 2017, section 2.1 (the
@@ -32,12 +32,20 @@ class Prior(nn.Module):
         self.mean.copy_(0.4 * spread * centre)
         self.scale.copy_(torch.log((0.15 + 0.45 * centre.abs()) * spread + 0.1))
 
-    def bits(self, latent: Tensor) -> Tensor:
-        """Return the bits of each channel of each sample: ``(N, C, H, W)`` to ``(N, C)``."""
+    def bits(self, latent: Tensor, step: Tensor) -> Tensor:
+        """Return the bits of each channel of each sample: ``(N, C, H, W)`` to ``(N, C)``.
+
+        Parameters
+        ----------
+        step
+            ``(N,)``, the quantiser step of each sample: the density is continuous, so that one
+            prior knows the rate of every step.
+        """
         count, channels = latent.shape[:2]
         values = latent.transpose(0, 1).reshape(channels, -1, 1)
+        half = (step / 2).repeat_interleave(values.shape[1] // count)[None, :, None]
         narrow, mean = torch.exp(-self.scale)[:, None], self.mean[:, None]
-        mass = torch.sigmoid((values + 0.5 - mean) * narrow)
-        mass = mass - torch.sigmoid((values - 0.5 - mean) * narrow)
+        mass = torch.sigmoid((values + half - mean) * narrow)
+        mass = mass - torch.sigmoid((values - half - mean) * narrow)
         mass = (mass * torch.softmax(self.weight, 1)[:, None]).sum(-1).clamp_min(LEAST)
         return (-torch.log2(mass)).reshape(channels, count, -1).sum(-1).t()

@@ -212,6 +212,20 @@ def test_samples_that_do_not_suit(built: BuildConfig, tmp_path: Path) -> None:
     contract = open_bundle(built.out).contract
     with pytest.raises(ConfigError, match=r"sample 13 of camera: .*change --preprocess"):
         inputs_of(contract, data, range(20))
+    x = [np.zeros((3, 16, 16), np.float32)] * 3
+    x[1] = x[1] * np.nan
+    with pytest.raises(ConfigError, match="sample 1 of camera: the prepared sample holds NaN"):
+        inputs_of(replace(contract, preprocess=()), Dataset(Samples(x), "camera"), range(3))
+
+
+def test_test_data_of_another_size_is_refused_before_anything_is_learned(
+    built: BuildConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "Learner", _raise(AssertionError("too late")))
+    np.savez(tmp_path / "test.npz", x=np.zeros((5, 16, 15, 3), np.uint8), y=np.zeros(5, int))
+    config = _config(built, tmp_path / "bundle", test=str(tmp_path / "test.npz"))
+    with pytest.raises(ConfigError, match=r"sample 0 of .*test.npz: .* is needed"):
+        build(config, Silent())
 
 
 @pytest.mark.parametrize(

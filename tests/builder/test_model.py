@@ -40,6 +40,22 @@ def test_the_exporter_is_not_heard(networks: Any, capfd: pytest.CaptureFixture[s
     assert capfd.readouterr() == ("", "")
 
 
+def test_an_interrupt_is_not_the_models_failure(
+    networks: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The exporter wraps whatever ends one of its attempts."""
+
+    def interrupted(*arguments: Any, **options: Any) -> Any:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as error:
+            raise RuntimeError("failed to export") from error
+
+    monkeypatch.setattr("torch.onnx.export", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        source_from_torch("shared", networks.Shared(), [np.ones((1, 3, 16, 16), np.float32)])
+
+
 def test_module_in_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "layers_here.py").write_text("from torch.nn import Linear as Layer\n")
     (tmp_path / "net_here.py").write_text(

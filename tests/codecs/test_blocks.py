@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from splitnet.codecs import Array, Header, header_of, make_codec, pack
 from splitnet.codecs.block_fitting import fit_blocks
-from splitnet.codecs.blocks import BlockTables
+from splitnet.codecs.blocks import BlockTables, spread
 from splitnet.codecs.calibrating import calibrate
 from splitnet.codecs.coder import encode_symbols
 from splitnet.errors import CodecError, CorruptPayloadError
@@ -49,6 +51,22 @@ def test_each_block_has_the_cheapest_table() -> None:
             for which in (choices, others)
         ]
         assert costs[0] <= costs[1] + 4 * 6 * 256
+
+
+def test_what_is_said_of_a_block_holds_for_its_symbols() -> None:
+    choices = np.arange(6, dtype=np.uint8).reshape(1, 1, 2, 3)
+    found = spread(choices, (1, 1, 3, 5), 2).reshape(3, 5)
+    assert found.tolist() == [[0, 0, 1, 1, 2], [0, 0, 1, 1, 2], [3, 3, 4, 4, 5]]
+
+
+def test_a_block_larger_than_its_channel_takes_no_memory() -> None:
+    """Written out, 65536 blocks of 255 by 255 symbols would be 4 GB."""
+    choices = np.zeros((1, 1 << 16, 1, 1), np.uint8)
+    tracemalloc.start()
+    assert spread(choices, choices.shape, 255).size == 1 << 16
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1 << 20
 
 
 @pytest.mark.parametrize("shape", [(1, 3), (1, 2, 5), (1, 3, 3, 5), (2, 1, 2, 3, 4)])

@@ -48,7 +48,7 @@ def test_names_like_those_by_order_are_names_first() -> None:
 @pytest.mark.parametrize(
     ("sample", "message"),
     [
-        (X, "is one array, the network takes 'image', 'marks': give each by its name"),
+        (X, "is one array, .* 'image', 'marks', or by order x, x1: give each by its name"),
         ({"image": X}, "no input 'marks', only 'image'; the network takes 'image', 'marks'"),
         ({}, "no input 'image', only none"),
         ({"image": X, "mask": T}, "no input 'marks', only 'image', 'mask'"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Any
 
@@ -35,18 +34,21 @@ def test_the_prior_is_a_distribution_over_whole_numbers() -> None:
     prior = Prior(3)
     nn.init.normal_(prior.mean)
     nn.init.normal_(prior.scale)
-    numbers = torch.arange(-60.0, 61.0).reshape(-1, 1, 1, 1).expand(-1, 3, 1, 1)
-    mass = torch.exp2(-prior.bits(numbers)).sum(0)
-    assert torch.allclose(mass, torch.ones(3), atol=1e-3)
+    numbers = torch.arange(-120.0, 121.0).reshape(-1, 1, 1, 1).expand(-1, 3, 1, 1)
+    for step in (1.0, 0.5, 2.0):
+        bits = prior.bits(step * numbers, torch.full((len(numbers),), step))
+        assert torch.allclose(torch.exp2(-bits).sum(0), torch.ones(3), atol=1e-3)
 
 
 def test_the_prior_adds_up_bits_for_each_channel() -> None:
     prior = Prior(2)
     latent = torch.randn(3, 2, 4, 5).round()
-    bits = prior.bits(latent)
-    alone = prior.bits(latent[1:2, :, 2:3, 3:4])
+    one = torch.ones(1)
+    bits = prior.bits(latent, torch.ones(3))
+    alone = prior.bits(latent[1:2, :, 2:3, 3:4], one)
     assert bits.shape == (3, 2) and alone.shape == (1, 2)
-    parts = [prior.bits(latent[1:2, :, i : i + 1, j : j + 1]) for i in range(4) for j in range(5)]
+    places = [(i, j) for i in range(4) for j in range(5)]
+    parts = [prior.bits(latent[1:2, :, i : i + 1, j : j + 1], one) for i, j in places]
     assert torch.allclose(sum(parts, torch.zeros(1, 2)), bits[1:2], atol=1e-3)
 
 
@@ -61,11 +63,21 @@ def test_a_level_is_a_prefix_of_the_one_above() -> None:
     assert (most > least).all()
 
 
-def test_the_student_rounds_as_the_codec_does() -> None:
-    student = _student().eval()
+STEPS = replace(TINY, channels=(2, 1, 4), steps=(2.0, 0.5, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("config", "names"),
+    [
+        (TINY, ["4 channels", "2 channels", "1 channel"]),
+        (STEPS, ["4 channels, step 0.5", "1 channel, step 0.5", "2 channels, step 2"]),
+    ],
+)
+def test_the_student_rounds_as_the_codec_does(config: EntropicConfig, names: list[str]) -> None:
+    student = _student(config).eval()
     latent = 100 * torch.randn(8, 4, 4, 4)
-    plans = Entropic(TINY).levels()
-    assert [plan.name for plan in plans] == ["4 channels", "2 channels", "1 channel"]
+    plans = Entropic(config).levels()
+    assert [plan.name for plan in plans] == names
     for level, plan in enumerate(plans):
         found = calibrate(plan.codecs[0], [latent.numpy()])
         codec, context = make_codec(found.config), Context(found.tables)
@@ -98,10 +110,10 @@ def test_bytes_cost_only_while_the_encoder_learns() -> None:
     assert found.total.item() == pytest.approx(found.figures["distortion"])
 
 
-def test_lower_levels_pay_more_by_the_slope() -> None:
-    recipe = Entropic(replace(TINY, rate_weight=1.0, rate_slope=math.log(2)))
+def test_a_byte_costs_by_the_square_of_the_step() -> None:
+    recipe = Entropic(replace(STEPS, rate_weight=1.0))
     stage = recipe.stages("relu:0")[0]
-    student = _student().eval()
+    student = _student(STEPS).eval()
     prices = []
     for level in range(3):
         levels = torch.full((4,), level)
@@ -109,7 +121,7 @@ def test_lower_levels_pay_more_by_the_slope() -> None:
         found = recipe.loss(stage, student, batch)
         paid = found.total.item() - found.figures["distortion"]
         prices.append(paid / found.figures["bytes"])
-    assert prices == pytest.approx([1, 2, 4], rel=1e-3)
+    assert prices == pytest.approx([0.25, 0.25, 4], rel=1e-3)
 
 
 def test_levels_are_drawn_by_their_weights() -> None:
@@ -176,6 +188,10 @@ def test_a_frozen_encoder_is_computed_in_full() -> None:
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"channels": (4, 2)}, r"channels is \(4, 2\), must rise"),
     ({"channels": ()}, "must rise"),
+    ({"channels": (1, 4, 2), "steps": (2.0, 1.0, 1.0)}, "must rise from at least 1 where"),
+    ({"steps": (1.0, 0.5, 2.0)}, "steps is .*, must be above 0 and never rise"),
+    ({"steps": (1.0, 0.5, 0.0)}, "must be above 0"),
+    ({"steps": (1.0,)}, "steps has 1 numbers, channels has 3"),
     ({"level_weights": (1.0,)}, "level_weights has 1 numbers, channels has 3"),
     ({"level_weights": (1.0, -1.0, 1.0)}, "must not be negative"),
     ({"rate": 0.0}, "rate is 0.0, it must be above 0"),

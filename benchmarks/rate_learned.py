@@ -1,0 +1,86 @@
+"""What learned paths answered on each test image: from a bundle's sample table, or an .npz.
+
+The .npz holds ``right`` bool ``(L, S)`` and ``nbytes`` ``(L, S)``, one row a level, and may hold
+``rows`` int64 ``(S,)``: which test images these are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rate_curves import Curve, Point, Rows
+
+from splitnet.bundle import Bundle
+from splitnet.runtime.directory import open_bundle
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Learned:
+    """A learned path, and the test images on which it was asked.
+
+    Attributes
+    ----------
+    rows
+        int64 ``(S,)``, which of the benchmark's test images the samples of the curve are.
+    """
+
+    curve: Curve
+    rows: Rows
+
+
+def read_learned(text: str, count: int) -> list[Learned]:
+    """Return the learned paths of ``[name=]place[@first]``.
+
+    Parameters
+    ----------
+    text
+        `place` is a bundle's directory or an .npz; `first` is the row of the test images with
+        which the test data of a bundle began (``@2400`` for ``cifar10_test.npz[2400:]``).
+    count
+        Number of test images of the benchmark; samples behind them are left out.
+    """
+    name, _, rest = text.rpartition("=")
+    place, _, first = rest.partition("@")
+    path = Path(place)
+    own = name or path.stem
+    found = bundle_curves(open_bundle(path), own) if path.is_dir() else [_from_arrays(path, own)]
+    return [_within(learned, int(first or 0), count) for learned in found]
+
+
+def bundle_curves(bundle: Bundle, name: str) -> list[Learned]:
+    """Return the learned paths of a bundle, from its sample table."""
+    table = bundle.table
+    kinds = {path.id: path for path in bundle.contract.paths}
+    found = []
+    for path_id, path in kinds.items():
+        if path.kind != "learned":
+            continue
+        points = [
+            Point(level.name, rows.score > 0.5, rows.bytes.astype(np.int64))
+            for number, level in enumerate(path.levels)
+            if (rows := table.paths.get((path_id, number))) is not None
+        ]
+        found.append(Learned(Curve(f"{name} {path_id}", tuple(points)), table.keys[:, 0]))
+    if not found:
+        raise SystemExit(f"{name} has no learned path, only {', '.join(kinds)}")
+    return found
+
+
+def _from_arrays(file: Path, name: str) -> Learned:
+    with np.load(file) as arrays:
+        right, nbytes = arrays["right"].astype(np.bool_), arrays["nbytes"].astype(np.int64)
+        rows = arrays["rows"] if "rows" in arrays else np.arange(right.shape[1])
+    if right.shape != nbytes.shape or rows.shape != right.shape[1:]:
+        raise SystemExit(f"{file}: right {right.shape}, nbytes {nbytes.shape}, rows {rows.shape}")
+    points = [Point(f"level {i}", right[i], nbytes[i]) for i in range(len(right))]
+    return Learned(Curve(name, tuple(points)), rows.astype(np.int64))
+
+
+def _within(learned: Learned, first: int, count: int) -> Learned:
+    rows = learned.rows + first
+    inside = np.flatnonzero(rows < count)
+    if not inside.size:
+        raise SystemExit(f"{learned.curve.name} has no sample among the first {count} test images")
+    return Learned(learned.curve.at(inside), rows[inside])
