@@ -49,6 +49,21 @@ def resnet56() -> nn.Module:
     return pretrained(56)
 
 
+def resnet44() -> nn.Module:
+    """Return the pretrained ResNet-44 (see `pretrained`)."""
+    return pretrained(44)
+
+
+def resnet32() -> nn.Module:
+    """Return the pretrained ResNet-32 (see `pretrained`)."""
+    return pretrained(32)
+
+
+def resnet20() -> nn.Module:
+    """Return the pretrained ResNet-20 (see `pretrained`)."""
+    return pretrained(20)
+
+
 def teachers() -> nn.Module:
     """Return all four pretrained networks, which teach together."""
     return nn.ModuleList(pretrained(depth) for depth in (56, 44, 32, 20))

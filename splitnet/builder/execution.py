@@ -162,7 +162,7 @@ def inputs_of(contract: Contract, data: Dataset, rows: Sequence[int]) -> list[Ar
 
 
 def _numbers(arrays: list[Array]) -> list[Array]:
-    """Return `arrays` (raises `TensorMismatchError` if a value is NaN: nothing is learned of it)."""
+    """Return `arrays` (raises `TensorMismatchError` if a value is NaN)."""
     if any(np.isnan(array).any() for array in arrays):
         raise TensorMismatchError("the prepared sample holds NaN")
     return arrays

@@ -148,6 +148,11 @@ def _one_by_one(run: Reference) -> Reference:
 
     def each(batch: Sequence[Array]) -> list[Array]:
         rows = [run([array[i : i + 1] for array in batch]) for i in range(len(batch[0]))]
+        if any(output.ndim == 0 for output in rows[0]):
+            raise ModelError(
+                "the model answers with a single number: the first dimension of every output must "
+                "be the batch"
+            )
         return [np.concatenate(outputs) for outputs in zip(*rows, strict=True)]
 
     return each

@@ -212,10 +212,9 @@ def test_samples_that_do_not_suit(built: BuildConfig, tmp_path: Path) -> None:
     contract = open_bundle(built.out).contract
     with pytest.raises(ConfigError, match=r"sample 13 of camera: .*change --preprocess"):
         inputs_of(contract, data, range(20))
-    x = [np.zeros((3, 16, 16), np.float32)] * 3
-    x[1] = x[1] * np.nan
+    pictures = [np.full((3, 16, 16), value, np.float32) for value in (0, np.nan)]
     with pytest.raises(ConfigError, match="sample 1 of camera: the prepared sample holds NaN"):
-        inputs_of(replace(contract, preprocess=()), Dataset(Samples(x), "camera"), range(3))
+        inputs_of(replace(contract, preprocess=()), Dataset(Samples(pictures), "camera"), [0, 1])
 
 
 def test_test_data_of_another_size_is_refused_before_anything_is_learned(

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from splitnet.builder.cuts import find_cuts
 from splitnet.builder.model import SourceModel, load_model, source_from_torch
@@ -38,6 +39,15 @@ def test_torch_module_becomes_a_graph(
 def test_the_exporter_is_not_heard(networks: Any, capfd: pytest.CaptureFixture[str]) -> None:
     source_from_torch("shared", networks.Shared(), [np.ones((1, 3, 16, 16), np.float32)])
     assert capfd.readouterr() == ("", "")
+
+
+def test_an_output_without_a_batch_is_refused() -> None:
+    class Total(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.sum()
+
+    with pytest.raises(ModelError, match="a single number: the first dimension"):
+        source_from_torch("total", Total(), [np.ones((1, 4), np.float32)])
 
 
 def test_an_interrupt_is_not_the_models_failure(
