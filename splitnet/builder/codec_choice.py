@@ -18,6 +18,7 @@ from splitnet.codecs.candidates import Option
 from splitnet.codecs.choosing import Choice, Target, choose
 from splitnet.codecs.making import make_codec
 from splitnet.codecs.pixels import pixels_config
+from splitnet.config import check_positive
 from splitnet.console import Progress
 from splitnet.errors import CodecError, ConfigError
 from splitnet.runtime.answers import score
@@ -56,6 +57,11 @@ class CodecsConfig:
     def __post_init__(self) -> None:
         if self.bytes is self.error is self.loss is None:
             raise ConfigError("give what to keep within: --bytes, --error or --loss")
+        check_positive(self, "bytes", "encode_ms")
+        for name in ("error", "loss"):
+            share = getattr(self, name)
+            if share is not None and not 0 <= share <= 1:
+                raise ConfigError(f"--{name} is {share:g}, must be from 0 to 1")
         if self.samples < 2:
             raise ConfigError(f"--samples is {self.samples}, must be at least 2")
 

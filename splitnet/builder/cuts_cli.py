@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--device-gflops", metavar="X", type=float, help="speed of the device")
     parser.add_argument("--cloud-gflops", metavar="X", type=float, help="speed of the cloud")
     parser.add_argument("--mbps", metavar="X", type=float, help="uplink, Mbit/s")
-    parser.add_argument("--rtt-ms", metavar="X", type=float, default=0.0, help="round trip (0)")
+    parser.add_argument("--rtt-ms", metavar="X", type=float, help="round trip (0)")
     parser.add_argument("--plot", metavar="FILE", type=Path, help="draw bytes against work")
     parser.add_argument("--json", action="store_true", help="one JSON object for machines")
     arguments = parser.parse_args(argv)
@@ -40,12 +40,14 @@ def _cuts(arguments: argparse.Namespace) -> int:
     from splitnet.builder.survey import best_rows, cut_rows, plot_cuts, survey
 
     speeds = (arguments.device_gflops, arguments.cloud_gflops, arguments.mbps)
-    setting = None
-    if any(speed is not None for speed in speeds):
+    setting, rtt_ms = None, arguments.rtt_ms
+    if any(given is not None for given in (*speeds, rtt_ms)):
         if None in speeds:
-            raise ConfigError("--device-gflops, --cloud-gflops and --mbps are given together")
+            raise ConfigError(
+                "--device-gflops, --cloud-gflops and --mbps are given together, --rtt-ms with them"
+            )
         device, cloud, mbps = speeds
-        setting = Setting(1e9 * device, 1e9 * cloud, 1e6 * mbps, arguments.rtt_ms / 1e3)
+        setting = Setting(1e9 * device, 1e9 * cloud, 1e6 * mbps, (rtt_ms or 0.0) / 1e3)
     texts = filter(None, (arguments.input or "").split(","))
     found = survey(arguments.model, [parse_form(text) for text in texts], setting)
     if arguments.plot is not None:

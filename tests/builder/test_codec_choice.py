@@ -51,6 +51,8 @@ def test_images_are_tried_for_the_input(
     ("options", "message"),
     [
         (["--path", "stage1"], "--bytes, --error or --loss"),
+        (["--path", "stage1", "--bytes", "nan"], "--bytes is nan, it must be above 0"),
+        (["--path", "stage1", "--loss", "-1"], "--loss is -1, must be from 0 to 1"),
         (["--path", "stage9", "--bytes", "9"], "unknown path 'stage9'"),
         (["--path", "stage1", "--bytes", "9"], "the smallest takes"),
         (["--path", "stage1", "--bytes", "9", "--samples", "1"], "at least 2"),

@@ -87,6 +87,7 @@ def test_json_with_the_best_cuts(capsys: pytest.CaptureFixture[str], tmp_path: P
     [
         ([], "nothing is known of the inputs of .*give --input"),
         ([*IMAGE, "--mbps", "5"], "are given together"),
+        ([*IMAGE, "--rtt-ms", "nan"], "--rtt-ms with them"),
         ([*IMAGE, "--mbps", "0", "--device-gflops", "1", "--cloud-gflops", "1"], "above 0"),
         ([*IMAGE, "--plot", "/no/such/folder/cuts.png"], "cannot write the picture"),
     ],
