@@ -30,9 +30,9 @@ from rate_points import IMAGES, Pixels
 from results import parser, report
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn import functional
 
 from splitnet.codecs import header_of, make_codec
+from splitnet.training.recipe import divergence
 from splitnet.training.views import Data, Views
 
 TRAINING_IMAGES = 27_000
@@ -139,7 +139,7 @@ def train(
             target = teacher(clean)
             student.train()
             answered = _logits(student, compress(clean, rng))
-            loss = _distillation(answered, target)
+            loss = divergence(answered, target, TEMPERATURE)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
@@ -169,12 +169,6 @@ def blend(
 
 def _averaged(file: Path) -> Path:
     return file.with_stem(f"{file.stem}-averaged")
-
-
-def _distillation(answered: Tensor, target: Tensor) -> Tensor:
-    logs = functional.log_softmax(answered / TEMPERATURE, 1)
-    shares = functional.softmax(target / TEMPERATURE, 1)
-    return functional.kl_div(logs, shares, reduction="batchmean") * TEMPERATURE**2
 
 
 def _warm(step: int) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -19,9 +18,8 @@ from splitnet.codecs.tables import (
     ChannelTables,
     Tables,
     Which,
-    check_hash,
     check_name,
-    find_table,
+    load_table,
 )
 from splitnet.errors import CorruptPayloadError
 
@@ -166,7 +164,7 @@ class RansBlocks(Codec):
 
     def _tables(self, header: Header, context: Context) -> BlockTables:
         check_dtype(header, self.id)
-        found = _load(self.config.table, find_table(self.config.table, context))
+        found = load_table(self.config.table, context, BlockTables.from_bytes)
         found.choices.check_shape(header.shape)
         return found
 
@@ -197,9 +195,3 @@ def spread(choices: NDArray[Any], shape: tuple[int, ...], side: int) -> NDArray[
         return np.repeat(choices.reshape(-1), height * width)
     rows, columns = np.arange(height) // side, np.arange(width) // side
     return choices.take(rows, axis=2).take(columns, axis=3).reshape(-1)
-
-
-@lru_cache(maxsize=256)
-def _load(name: str, data: bytes) -> BlockTables:
-    check_hash(name, data)
-    return BlockTables.from_bytes(data)

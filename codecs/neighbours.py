@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +12,7 @@ from splitnet.codecs.coder import check_dtype, check_payload, stored_symbols
 from splitnet.codecs.native import accelerator
 from splitnet.codecs.neighbourhood import CELLS, Neighbourhood, planes_shape
 from splitnet.codecs.rans import SymbolReader, Symbols, encode
-from splitnet.codecs.tables import check_hash, check_name, find_table
+from splitnet.codecs.tables import check_name, load_table
 from splitnet.errors import CorruptPayloadError
 
 _STORED, _ONE_LANE = b"\x00", b"\x01"
@@ -92,13 +91,7 @@ def load_neighbourhood(name: str, context: Context) -> Neighbourhood:
     CorruptPayloadError
         It has another hash, or is no neighbourhood.
     """
-    return _load(name, find_table(name, context))
-
-
-@lru_cache(maxsize=256)
-def _load(name: str, data: bytes) -> Neighbourhood:
-    check_hash(name, data)
-    return Neighbourhood.from_bytes(data)
+    return load_table(name, context, Neighbourhood.from_bytes)
 
 
 def decode_symbols(

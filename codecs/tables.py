@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from math import prod
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,11 +30,15 @@ MAX_PRECISION = 14
 MAX_TABLES = 256
 """The number of a table is one byte for each symbol."""
 
+MAX_PARSED = 768
+"""Parsed files of tables that are kept: some for every level of every path of a few bundles."""
+
 _MIN_PRECISION = 4
 _MAGIC = b"ST1"
 _CHANNELS = struct.Struct("<3sH")  # magic, channels
 _HEAD = struct.Struct("<BBBH")  # precision, first symbol, last symbol, tables
 
+T = TypeVar("T")
 Frequencies = NDArray[np.uint16]
 Which = NDArray[np.uint8]
 """The number of the table of each symbol, in the order of the symbols."""
@@ -240,13 +246,29 @@ def load_channel_tables(name: str, context: Context) -> ChannelTables:
     CorruptPayloadError
         They have another hash, or are no tables.
     """
-    return _load(name, find_table(name, context))
+    return load_table(name, context, ChannelTables.from_bytes)
 
 
-@lru_cache(maxsize=256)
-def _load(name: str, data: bytes) -> ChannelTables:
+def load_table(name: str, context: Context, parse: Callable[[bytes], T]) -> T:
+    """Return what `parse` makes of the bytes that `context` has under the hash `name`.
+
+    Tables are parsed once and kept, the `MAX_PARSED` that were used last.
+
+    Raises
+    ------
+    MissingTableError
+        There are none.
+    CorruptPayloadError
+        They have another hash, or `parse` refuses them.
+    """
+    parsed: T = _parsed(name, find_table(name, context), parse)
+    return parsed
+
+
+@lru_cache(maxsize=MAX_PARSED)
+def _parsed(name: str, data: bytes, parse: Callable[[bytes], Any]) -> Any:
     check_hash(name, data)
-    return ChannelTables.from_bytes(data)
+    return parse(data)
 
 
 def check_hash(name: str, data: bytes) -> None:

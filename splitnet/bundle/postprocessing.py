@@ -6,10 +6,10 @@ of an answer mean; the graph itself is made by ``splitnet build``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from splitnet.config import nearest
+from splitnet.bundle.steps import Argument, check_known_step
 from splitnet.errors import BundleError
 from splitnet.values import TensorSpec
 
@@ -22,21 +22,7 @@ BOX_FORMS = ("yolox", "centre")
 
 def check_postprocess_step(step: Mapping[str, Any], where: str) -> None:
     """Raise `BundleError` unless `step` is one of the closed list, at the place `where`."""
-    op = step.get("op")
-    if not isinstance(op, str) or op not in STEPS:
-        hint = nearest(op, STEPS) if isinstance(op, str) else ""
-        raise BundleError(
-            f"{where}.op: unknown postprocess {op!r}{hint}; known: {', '.join(sorted(STEPS))}"
-        )
-    arguments = STEPS[op]
-    for key in step:
-        if key != "op" and key not in arguments:
-            raise BundleError(f"{where}.{key}: unknown key{nearest(key, arguments)}")
-    for key, (is_valid, meaning) in arguments.items():
-        if key not in step:
-            raise BundleError(f"{where}.{key}: is missing; it must be {meaning}")
-        if not is_valid(step[key]):
-            raise BundleError(f"{where}.{key}: must be {meaning}, is {step[key]!r}")
+    check_known_step(step, STEPS, where, "postprocess")
 
 
 def check_answer(step: Mapping[str, Any], tensors: Sequence[TensorSpec], where: str) -> None:
@@ -59,7 +45,7 @@ def _is_share(value: object) -> bool:
 _COUNT = (_is_count, f"a whole number from 1 to {MAX_FOUND}")
 _SHARE = (_is_share, "a number from 0 to 1")
 
-STEPS: Mapping[str, Mapping[str, tuple[Callable[[object], bool], str]]] = {
+STEPS: Mapping[str, Mapping[str, Argument]] = {
     "softmax": {},
     "top-k": {"k": _COUNT},
     "nms": {

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from splitnet.config import nearest
+from splitnet.bundle.steps import Argument, check_known_step
 from splitnet.errors import BundleError
 
 MAX_SIDE = 16_384
@@ -18,23 +18,7 @@ MAX_SIDE = 16_384
 
 def check_step(step: Mapping[str, Any], where: str) -> None:
     """Raise `BundleError` unless `step` is one of the closed list, at the place `where`."""
-    op = step.get("op")
-    if not isinstance(op, str) or op not in _STEPS:
-        hint = nearest(op, _STEPS) if isinstance(op, str) else ""
-        raise BundleError(
-            f"{where}.op: unknown step {op!r}{hint}; known: {', '.join(sorted(_STEPS))}"
-        )
-    arguments = _STEPS[op]
-    for key in step:
-        if key != "op" and key not in arguments:
-            raise BundleError(f"{where}.{key}: unknown key{nearest(key, arguments)}")
-    for key, (is_valid, meaning) in arguments.items():
-        if key not in step:
-            if key in _OPTIONAL:
-                continue
-            raise BundleError(f"{where}.{key}: is missing; it must be {meaning}")
-        if not is_valid(step[key]):
-            raise BundleError(f"{where}.{key}: must be {meaning}, is {step[key]!r}")
+    op = check_known_step(step, _STEPS, where, "step", _OPTIONAL)
     if op == "mean" and len(step["mean"]) != len(step["std"]):
         raise BundleError(
             f"{where}: {len(step['mean'])} means but {len(step['std'])} standard deviations"
@@ -73,7 +57,7 @@ def _list_of(is_valid: Callable[[object], bool]) -> Callable[[object], bool]:
 _OPTIONAL = ("fill",)
 _SIDE = (_is_side, f"a number of pixels from 1 to {MAX_SIDE}")
 _SIZE = (_is_size, f"a side or [height, width], each from 1 to {MAX_SIDE}")
-_STEPS: Mapping[str, Mapping[str, tuple[Callable[[object], bool], str]]] = {
+_STEPS: Mapping[str, Mapping[str, Argument]] = {
     "resize": {"size": _SIZE},
     "crop": {"size": _SIDE},
     "letterbox": {"size": _SIZE, "fill": (_is_byte, "a whole number from 0 to 255")},

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from splitnet.console import Progress
 from splitnet.training.loop import Schedule, fit
+from splitnet.training.recipe import divergence
 
 Tail: TypeAlias = Callable[[Tensor], Tensor]
 """The frozen network behind the bottleneck."""
@@ -140,7 +141,7 @@ def train_bottleneck(
 
     def loss(rows: Tensor) -> Tensor:
         y, error = restored(rows)
-        return error + _divergence(tail(y), answers[rows])
+        return error + divergence(tail(y), answers[rows], 1.0)
 
     first, second = schedule.halves()
     if first.epochs:
@@ -162,16 +163,6 @@ def _quality(
         return -float(F.mse_loss(restored, x)) / spread * len(x)
     same = tail(restored).argmax(-1) == torch.from_numpy(teacher.output[rows]).argmax(-1)
     return float(same.float().reshape(len(x), -1).mean(1).sum())
-
-
-def _divergence(student: Tensor, teacher: Tensor) -> Tensor:
-    classes = student.shape[-1]
-    return F.kl_div(
-        F.log_softmax(student.reshape(-1, classes), 1),
-        F.log_softmax(teacher.reshape(-1, classes), 1),
-        reduction="batchmean",
-        log_target=True,
-    )
 
 
 def _batches(teacher: Teacher) -> list[slice]:
