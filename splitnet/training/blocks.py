@@ -9,7 +9,8 @@ from math import ceil, log2
 import torch
 from torch import Tensor, nn
 
-from splitnet.training.recipe import Shape
+from splitnet.errors import ConfigError
+from splitnet.training.recipe import Form, Shape, check_width
 
 
 def activation() -> nn.Module:
@@ -154,3 +155,25 @@ def doublings(latent: Shape, target: Shape) -> int:
     """Return how often a latent is doubled to be at least as large as the target."""
     ratio = max(want / have for want, have in zip(target[1:], latent[1:], strict=True))
     return max(0, ceil(log2(ratio)))
+
+
+def latent_shape(
+    form: Form, channels: int, encoder_widths: Sequence[int], decoder_widths: Sequence[int]
+) -> Shape:
+    """Return the shape of the latent between an encoder and a decoder of these widths.
+
+    Raises
+    ------
+    ConfigError
+        It is wider than the source, or the decoder does not lead to the target's size.
+    """
+    height, side = (halved(size, len(encoder_widths)) for size in form.source[1:])
+    latent = (channels, height, side)
+    check_width(latent, form, "channels")
+    needed = doublings(latent, form.target) + 1
+    if len(decoder_widths) != needed:
+        raise ConfigError(
+            f"decoder_widths has {len(decoder_widths)} numbers; from {height}x{side} to "
+            f"{form.target[1]}x{form.target[2]} it needs {needed}"
+        )
+    return latent

@@ -23,8 +23,7 @@ from splitnet.training.blocks import (
     Decoder,
     Encoder,
     block_transform,
-    doublings,
-    halved,
+    latent_shape,
 )
 from splitnet.training.loop import Loss
 from splitnet.training.prior import Prior
@@ -39,9 +38,7 @@ from splitnet.training.recipe import (
     Stage,
     Student,
     check_image,
-    check_width,
     divergence,
-    matching_error,
 )
 
 PRIOR = "prior"
@@ -149,15 +146,8 @@ class EntropicStudent(Student):
     def __init__(self, config: EntropicConfig, form: Form, tail: nn.Module) -> None:
         super().__init__()
         width = max(config.channels)
-        height, side = (halved(size, len(config.encoder_widths)) for size in form.source[1:])
-        latent = (width, height, side)
-        check_width(latent, form, "channels")
-        needed = doublings(latent, form.target) + 1
-        if len(config.decoder_widths) != needed:
-            raise ConfigError(
-                f"decoder_widths has {len(config.decoder_widths)} numbers; from {height}x{side} to "
-                f"{form.target[1]}x{form.target[2]} it needs {needed}"
-            )
+        widths = config.encoder_widths, config.decoder_widths
+        latent = latent_shape(form, width, *widths)
         linear = config.block_step > 0
         if linear:
             _check_blocks(form, len(config.encoder_widths))
@@ -260,10 +250,7 @@ class Entropic(Recipe):
         config: EntropicConfig = self.config
         restored, bits = student(batch.source, batch.level)
         if batch.answers is None:
-            found = [restored]
-            if len(stage.matched) > 1:
-                found += student.tail(restored)[1:]
-            distortion = matching_error(found, batch.features)
+            distortion = student.feature_error(stage, restored, batch)
         else:
             answers, *_ = student.tail(restored)
             distortion = divergence(answers, batch.answers, config.temperature)

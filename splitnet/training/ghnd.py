@@ -25,7 +25,6 @@ from splitnet.training.recipe import (
     Stage,
     Student,
     check_image,
-    matching_error,
 )
 
 
@@ -86,10 +85,8 @@ class Ghnd(Recipe):
     def loss(self, stage: Stage, student: Student, batch: Batch) -> Loss:
         """Return the summed errors."""
         restored, bits = student(batch.source, batch.level)
-        found = [restored]
-        if len(stage.matched) > 1:
-            found += student.tail(restored)[1:]
-        return Loss(matching_error(found, batch.features), {"bytes": bits.mean().item() / 8})
+        error = student.feature_error(stage, restored, batch)
+        return Loss(error, {"bytes": bits.mean().item() / 8})
 
     def levels(self) -> tuple[LevelPlan, ...]:
         """Return the one level of 8 bits."""

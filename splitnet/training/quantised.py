@@ -6,10 +6,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from splitnet.errors import ConfigError
-from splitnet.training.blocks import Decoder, Encoder, doublings, halved
+from splitnet.training.blocks import Decoder, Encoder, latent_shape
 from splitnet.training.bottleneck import quantise
-from splitnet.training.recipe import Form, LevelPlan, Student, check_width
+from splitnet.training.recipe import Form, LevelPlan, Student
 
 SIDE_BITS = 64
 """Minimum and step of a sample, float32."""
@@ -54,15 +53,7 @@ def small_student(
     ConfigError
         The bottleneck is wider than its source, or the widths do not lead to the target's size.
     """
-    height, side = (halved(size, len(encoder_widths)) for size in form.source[1:])
-    latent = (channels, height, side)
-    check_width(latent, form, "channels")
-    needed = doublings(latent, form.target) + 1
-    if len(decoder_widths) != needed:
-        raise ConfigError(
-            f"decoder_widths has {len(decoder_widths)} numbers; from {height}x{side} to "
-            f"{form.target[1]}x{form.target[2]} it needs {needed}"
-        )
+    latent = latent_shape(form, channels, encoder_widths, decoder_widths)
     return QuantisedStudent(
         Encoder(form.source[0], channels, encoder_widths),
         Decoder(latent, form.target, decoder_widths, form.positive),

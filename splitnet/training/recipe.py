@@ -74,6 +74,13 @@ class Student(nn.Module):
         arrived, bits = self.cross(latent.float(), level)
         return self.decoder(arrived), bits
 
+    def feature_error(self, stage: Stage, restored: Tensor, batch: Batch) -> Tensor:
+        """Return the summed error at the target and at what else `stage` matches behind it."""
+        found = [restored]
+        if len(stage.matched) > 1:
+            found += self.tail(restored)[1:]
+        return matching_error(found, batch.features)
+
     def draw(self, count: int) -> Tensor:
         """Return the level of each of `count` training samples, from torch's generator."""
         return torch.zeros(count, dtype=torch.int64)
