@@ -19,14 +19,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from splitnet import registry
 from splitnet.builder.data import Dataset, Roles, load_roles
+from splitnet.builder.execution import prepare_row
 from splitnet.builder.overlap import check_overlap, digests
 from splitnet.builder.torch_source import build_module
 from splitnet.bundle.json_form import canonical
 from splitnet.config import check_positive, load_config, nearest
 from splitnet.console import Progress
-from splitnet.errors import ConfigError, TensorMismatchError
+from splitnet.errors import ConfigError
 from splitnet.runtime.answers import labels, score
-from splitnet.runtime.preprocess import default_steps, parse_steps, prepare
+from splitnet.runtime.preprocess import default_steps, parse_steps
 from splitnet.training.addressing import INPUT, Network
 from splitnet.training.checkpoints import Checkpoint, read_tensors
 from splitnet.training.levels import FittedLevel, fit_levels
@@ -318,11 +319,8 @@ def prepared(data: Dataset, steps: Sequence[Any]) -> Data:
 
 
 def _prepare(data: Dataset, row: int, steps: Sequence[Any]) -> NDArray[np.float32]:
-    """Return a prepared sample ``(1, ...)``."""
-    try:
-        return prepare(data.load(row), steps).astype(np.float32, copy=False)
-    except TensorMismatchError as error:
-        raise ConfigError(f"{data.name(row)}: {error}; change preprocess or the data") from error
+    """Return a prepared sample ``(1, ...)``; a recipe's network has one input."""
+    return prepare_row(data, row, steps)[0].astype(np.float32, copy=False)
 
 
 def _steps(config: TrainConfig, roles: Roles) -> tuple[Any, ...]:
