@@ -57,7 +57,7 @@ class TrainConfig:
         id of a cut.
     teachers
         Further networks; the mean of all answers is imitated.
-    flip, shift, mix, views
+    flip, shift, mix, cutmix, views
         Changed copies of the training data, see `Views`.
     threads, device, bf16
         Threads of torch, ``cpu`` or ``cuda``, and convolutions in bfloat16.
@@ -80,6 +80,7 @@ class TrainConfig:
     flip: bool = False
     shift: int = 0
     mix: float = 0.0
+    cutmix: float = 0.0
     views: int = 8
     batch: int = 128
     seed: int = 0
@@ -94,8 +95,10 @@ class TrainConfig:
         for name in ("shift", "views", "seed"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}, must not be negative")
-        if not 0 <= self.mix <= 1:
-            raise ConfigError(f"mix is {self.mix:g}, must be from 0 to 1")
+        if min(self.mix, self.cutmix) < 0 or self.mix + self.cutmix > 1:
+            raise ConfigError(
+                f"mix is {self.mix:g} and cutmix {self.cutmix:g}, must be shares of the samples"
+            )
         if self.device != "cpu" and not (
             self.device.partition(":")[0] == "cuda" and torch.cuda.is_available()
         ):
@@ -120,6 +123,10 @@ def read_recipe(file: Path, device: str | None = None) -> tuple[TrainConfig, Rec
     if not (isinstance(recipe, type) and issubclass(recipe, Recipe)):
         raise ConfigError(f"the recipe {config.recipe!r} is registered as {recipe!r}, no Recipe")
     return config, recipe(load_config(recipe.Config, config.recipe, file=file))
+
+
+def _views(config: TrainConfig) -> Views:
+    return Views(config.flip, config.shift, config.mix, config.cutmix, config.views, config.seed)
 
 
 def _expanded(config: TrainConfig) -> dict[str, Any]:
@@ -187,7 +194,7 @@ class _Trainer:
                 calibration,
                 config.source,
                 config.target,
-                Views(config.flip, config.shift, config.mix, config.views, config.seed),
+                _views(config),
                 config.batch,
                 config.seed,
                 arithmetic,

@@ -18,6 +18,13 @@ Trained = TypeVar("Trained", bound=nn.Module)
 class Averaged(nn.Module, Generic[Trained]):
     """A student and the running average of its weights, which is what counts in the end.
 
+    Attributes
+    ----------
+    learning
+        Parts of the student that learn.
+    fixed_statistics
+        Whether their batch normalisation goes on with the statistics that it has.
+
     Source: Polyak and Juditsky, Acceleration of stochastic approximation by averaging, 1992.
     """
 
@@ -26,6 +33,7 @@ class Averaged(nn.Module, Generic[Trained]):
         self.student: Trained = student
         self.average: Trained = copy.deepcopy(student).requires_grad_(False).eval()
         self.learning: list[nn.Module] = []
+        self.fixed_statistics = False
 
     def train(self, mode: bool = True) -> Averaged[Trained]:
         """Put what learns into training mode; whatever is frozen stays in eval mode."""
@@ -33,6 +41,9 @@ class Averaged(nn.Module, Generic[Trained]):
         self.student.training = mode
         for part in self.learning:
             part.train(mode)
+            for layer in part.modules() if self.fixed_statistics else ():
+                if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+                    layer.train(False)
         return self
 
     @torch.no_grad()

@@ -4,7 +4,7 @@ Sources: Matsubara et al., Supervised compression for resource-constrained edge 
 WACV 2022 (Entropic Student: distillation under a factorised prior, then the network behind a
 frozen encoder is fine-tuned); Furutanpey et al., FrankenSplit, TMC 2024 (a shallow encoder that
 restores early features); Rippel et al., Learning ordered representations with nested dropout,
-ICML 2014 (the levels).
+ICML 2014 (the levels); Romero et al., FitNets, ICLR 2015 (hints).
 """
 
 from __future__ import annotations
@@ -76,6 +76,12 @@ class EntropicConfig:
         by this step: an image codec that the training improves. Source and target are then alike.
     matched
         Places behind the target that the first stage compares too.
+    hints
+        Those that the later stages compare beside the answers.
+    hint_weight
+        Weight of their relative error beside the distillation's.
+    fixed_statistics
+        Whether the network's batch normalisation keeps its statistics in the later stages.
     rate_weight
         Price of a byte in the loss where the step is 1. It grows with the square of the step, as
         the distortion of a uniform quantiser does.
@@ -98,6 +104,9 @@ class EntropicConfig:
     decoder_widths: tuple[int, ...] = (96, 48, 24)
     block_step: float = 0.0
     matched: tuple[str, ...] = ()
+    hints: tuple[str, ...] = ()
+    hint_weight: float = 1.0
+    fixed_statistics: bool = False
     rate_weight: float = 1e-3
     temperature: float = 2.0
     rate: float = 1e-3
@@ -120,8 +129,10 @@ class EntropicConfig:
             )
         if min(self.step_of_level) <= 0 or any(a < b for a, b in pairwise(self.step_of_level)):
             raise ConfigError(f"steps is {self.steps}, must be above 0 and never rise")
-        if min(*self.level_weights, self.rate_weight, self.block_step, 1) < 0:
-            raise ConfigError("level_weights, rate_weight and block_step must not be negative")
+        if min(*self.level_weights, self.rate_weight, self.block_step, self.hint_weight) < 0:
+            raise ConfigError(
+                "level_weights, rate_weight, block_step and hint_weight must not be negative"
+            )
         if not self.encoder_widths or not self.decoder_widths:
             raise ConfigError("encoder_widths and decoder_widths must name at least one width")
 
@@ -238,10 +249,16 @@ class Entropic(Recipe):
         new = {ENCODER: config.rate, PRIOR: config.rate, DECODER: config.rate}
         everything = {**new, TAIL: config.tail_rate}
         behind = {DECODER: config.rate, TAIL: config.tail_rate}
+        hints = (target, *config.hints) if config.hints else ()
         found = (
             Stage("features", config.feature_epochs, new, (target, *config.matched)),
-            Stage("answers", config.joint_epochs, everything, answers=True),
-            Stage("frozen encoder", config.decoder_epochs, behind, answers=True),
+            *(
+                Stage(name, epochs, rates, hints, True, config.fixed_statistics)
+                for name, epochs, rates in (
+                    ("answers", config.joint_epochs, everything),
+                    ("frozen encoder", config.decoder_epochs, behind),
+                )
+            ),
         )
         return tuple(stage for stage in found if stage.epochs)
 
@@ -252,8 +269,11 @@ class Entropic(Recipe):
         if batch.answers is None:
             distortion = student.feature_error(stage, restored, batch)
         else:
-            answers, *_ = student.tail(restored)
+            answers, *behind = student.tail(restored)
             distortion = divergence(answers, batch.answers, config.temperature)
+            if stage.matched:
+                error = student.behind_error(stage, behind, batch)
+                distortion = distortion + config.hint_weight * error
         size = bits / 8
         figures = {"distortion": distortion.item(), "bytes": size.mean().item()}
         if ENCODER not in stage.rates:

@@ -49,12 +49,15 @@ class Student(nn.Module):
     decoder
         Latent, as it arrived, to target.
     tail
-        Target to a tuple: the answers, then the tensors at the `matched_behind` places.
+        Target to a tuple: the answers, then the tensors at the places `behind`.
+    behind
+        The `matched_behind` places.
     """
 
     encoder: nn.Module
     decoder: nn.Module
     tail: nn.Module
+    behind: tuple[str, ...] = ()
 
     def cross(self, latent: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
         """Return what arrives of `latent` at the `level` of each sample, and its size in bits.
@@ -76,10 +79,18 @@ class Student(nn.Module):
 
     def feature_error(self, stage: Stage, restored: Tensor, batch: Batch) -> Tensor:
         """Return the summed error at the target and at what else `stage` matches behind it."""
-        found = [restored]
+        error = relative_error(restored, batch.features[0])
         if len(stage.matched) > 1:
-            found += self.tail(restored)[1:]
-        return matching_error(found, batch.features)
+            error = error + self.behind_error(stage, self.tail(restored)[1:], batch)
+        return error
+
+    def behind_error(self, stage: Stage, found: Sequence[Tensor], batch: Batch) -> Tensor:
+        """Return the summed error at what `stage` matches behind the target.
+
+        `found` are the tail's tensors at all places `behind`.
+        """
+        own = dict(zip(self.behind, found, strict=True))
+        return matching_error([own[place] for place in stage.matched[1:]], batch.features[1:])
 
     def draw(self, count: int) -> Tensor:
         """Return the level of each of `count` training samples, from torch's generator."""
@@ -107,6 +118,9 @@ class Stage:
         Places whose tensors the loss compares with the teacher's, the target first.
     answers
         Whether the loss asks for the teacher's answers.
+    fixed_statistics
+        Whether batch normalisation keeps its statistics, so that it does not learn those of samples
+        that are mixed and come in at all rates at once.
     """
 
     name: str
@@ -114,6 +128,7 @@ class Stage:
     rates: Mapping[str, float]
     matched: tuple[str, ...] = ()
     answers: bool = False
+    fixed_statistics: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,6 +105,7 @@ class Session:
         self.stages = task.recipe.stages(task.target)
         tail = network.part(task.target, [OUTPUT, *matched_behind(self.stages)])
         student = self._placed(task.recipe.student(self.form, tail))
+        student.behind = matched_behind(self.stages)
         student.start(source)
         if task.begin is not None:
             begin(student, task.begin)
@@ -191,6 +192,7 @@ class Session:
         task, own = self.task, pair or self._pair
         parts = own.student.parts(stage.rates)
         own.learning = [part for part, _ in parts]
+        own.fixed_statistics = stage.fixed_statistics
         own.student.requires_grad_(False)
         for part, _ in parts:
             part.requires_grad_(True)

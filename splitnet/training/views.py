@@ -51,6 +51,8 @@ class Views:
         Move each image by at most so many pixels; what comes in is reflected.
     mix
         Share of the samples that are mixed with another one (their answers come from a teacher).
+    cutmix
+        Share of them in which a square is another one's; with `mix` at most 1.
     count
         Different copies of the data before the first one comes again; 0 for ever new ones, whose
         teacher's answers are not kept.
@@ -59,25 +61,27 @@ class Views:
 
     Notes
     -----
-    Mixing is that of Zhang et al., mixup, ICLR 2018, with uniform shares; a patient teacher that
-    sees the very same copies is Beyer et al., Knowledge distillation, CVPR 2022.
+    Mixing is that of Zhang et al., mixup, ICLR 2018, squares are those of Yun et al., CutMix, ICCV
+    2019, both with uniform shares; a patient teacher that sees the very same copies is Beyer et
+    al., Knowledge distillation, CVPR 2022.
     """
 
     flip: bool = False
     shift: int = 0
     mix: float = 0.0
+    cutmix: float = 0.0
     count: int = 8
     seed: int = 0
 
     @property
     def plain(self) -> bool:
         """Whether samples are shown as they are."""
-        return not (self.flip or self.shift or self.mix)
+        return not (self.flip or self.shift or self.mix or self.cutmix)
 
     @property
     def key(self) -> str:
         """What names these choices in a cache."""
-        text = f"{self.flip} {self.shift} {self.mix} {self.seed}"
+        text = f"{self.flip} {self.shift} {self.mix} {self.cutmix} {self.seed}"
         return "plain" if self.plain else hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def number(self, epoch: int) -> int:
@@ -92,11 +96,11 @@ class Views:
             return torch.from_numpy(data.inputs(rows.tolist()))
         drawn = _draw(self, data.count, number)
         x = self._moved(data, drawn, rows)
-        share = torch.from_numpy(drawn["share"][rows]).reshape(-1, *[1] * (x.dim() - 1))
         mixed = np.flatnonzero(drawn["share"][rows] < 1)
         if mixed.size:
             other = self._moved(data, drawn, drawn["partner"][rows[mixed]])
-            x[mixed] = share[mixed] * x[mixed] + (1 - share[mixed]) * other
+            own = _own_share({name: values[rows[mixed]] for name, values in drawn.items()}, x.shape)
+            x[mixed] = own * x[mixed] + (1 - own) * other
         return x
 
     def _moved(self, data: Data, drawn: dict[str, NDArray[Any]], rows: NDArray[np.int64]) -> Tensor:
@@ -116,14 +120,32 @@ class Views:
 def _draw(views: Views, count: int, number: int) -> dict[str, NDArray[Any]]:
     rng = np.random.default_rng([views.seed, number])
     share = rng.random(count).astype(np.float32)
-    share[rng.random(count) >= views.mix] = 1
+    kind = rng.random(count)
+    share[kind >= views.mix + views.cutmix] = 1
     return {
+        "square": kind >= views.mix,
+        "centre": rng.random((count, 2)),
         "down": rng.integers(-views.shift, views.shift + 1, count),
         "right": rng.integers(-views.shift, views.shift + 1, count),
         "flip": rng.random(count) < (0.5 if views.flip else 0.0),
         "partner": rng.permutation(count),
         "share": share,
     }
+
+
+def _own_share(drawn: dict[str, NDArray[Any]], shape: Sequence[int]) -> Tensor:
+    """Return how much of each value is the sample's own, ``(B, 1, H, W)`` for images."""
+    share = torch.from_numpy(drawn["share"]).reshape(-1, *[1] * (len(shape) - 1))
+    if len(shape) != 4 or not drawn["square"].any():
+        return share
+    side = np.sqrt(1 - drawn["share"])[:, None]
+    down, right = (
+        np.abs((np.arange(size) + 0.5) / size - drawn["centre"][:, axis, None]) * 2 < side
+        for axis, size in enumerate(shape[2:])
+    )
+    inside = torch.from_numpy(down[:, :, None] & right[:, None])[:, None]
+    square = torch.from_numpy(drawn["square"])[:, None, None, None]
+    return torch.where(square, (~inside).float(), share)
 
 
 def _reflected(places: NDArray[Any], size: int) -> NDArray[np.int64]:

@@ -52,7 +52,9 @@ def _student(recipe: Recipe) -> Student:
     torch.manual_seed(0)
     source = CASES[recipe.id][1]
     matched = matched_behind(recipe.stages("here"))
-    return recipe.student(Form(source, FEATURES, True), _Tail(len(matched)))
+    student = recipe.student(Form(source, FEATURES, True), _Tail(len(matched)))
+    student.behind = matched
+    return student
 
 
 def _batch(recipe: Recipe, student: Student, matched: int, answers: bool) -> Batch:

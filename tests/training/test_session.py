@@ -112,3 +112,28 @@ def test_matched_places_reach_the_loss(make_task: MakeTask) -> None:
 def test_a_place_that_does_not_exist_is_named(make_task: MakeTask, changes: dict[str, str]) -> None:
     with pytest.raises(PartitionError, match="no place 'stag' \\(did you mean 'stage'"):
         Session(make_task(**changes), Silent())
+
+
+def test_hints_reach_the_loss_of_the_later_stages(make_task: MakeTask) -> None:
+    config = replace(TINY, matched=("stage",), hints=("reducemean:0",))
+    figures = {}
+    for weight in (0.0, 5.0):
+        task = make_task(recipe=Entropic(replace(config, hint_weight=weight)))
+        records: list[Record] = []
+        Session(task, Silent()).run(report=records.append)
+        figures[weight] = [record.figures["distortion"] for record in records]
+    assert figures[0.0][0] == figures[5.0][0], "the first stage has no hints"
+    assert figures[0.0][1] < figures[5.0][1]
+
+
+def test_fixed_statistics_stay(make_task: MakeTask) -> None:
+    config = replace(TINY, feature_epochs=0, rate=0.0001, tail_rate=0.01)
+    for fixed in (True, False):
+        task = make_task(recipe=Entropic(replace(config, fixed_statistics=fixed)), target="input")
+        session = Session(task, Silent())
+        session.run()
+        after = session.student.tail.state_dict()
+        before = task.network.module.state_dict()
+        same = {name: torch.equal(after[name], before[name]) for name in after}
+        assert same["norm.running_mean"] is fixed
+        assert not same["norm.weight"], "what is learned moves in both"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -54,3 +56,24 @@ def test_a_mixed_sample_lies_between_two() -> None:
     kept = sum(torch.equal(a, b) for a, b in zip(mixed, x, strict=True))
     assert 15 < kept < 45
     assert mixed.min() >= x.min() and mixed.max() <= x.max()
+
+
+def test_a_square_of_a_sample_is_another_ones() -> None:
+    data = colour_data(60, 0)
+    rows = np.arange(60)
+    x = torch.from_numpy(data.inputs(rows.tolist()))
+    cut = Views(cutmix=0.5).inputs(data, 0, rows)
+    kept = [torch.equal(a, b) for a, b in zip(cut, x, strict=True)]
+    assert 15 < sum(kept) < 50
+    others = x.flatten(2).unsqueeze(1) == cut.flatten(2).unsqueeze(0)
+    assert others.all(2).any(0).all(), "every pixel is that of some sample at its place"
+    both = Views(mix=0.5, cutmix=0.5).inputs(data, 0, rows)
+    assert sum(torch.equal(a, b) for a, b in zip(both, x, strict=True)) < 8, "tiny squares"
+    assert Views(mix=0.5).key != Views(mix=0.5, cutmix=0.1).key
+
+
+def test_what_is_no_image_is_mixed_instead() -> None:
+    values = np.arange(12, dtype=np.float32)[:, None]
+    data = replace(colour_data(12, 0), inputs=lambda rows: values[list(rows)])
+    found = Views(cutmix=1.0).inputs(data, 0, ROWS)
+    assert found.shape == (12, 1) and not np.array_equal(found.numpy(), values)
