@@ -6,12 +6,12 @@ headers. An activation of layer3 is the work of nearly the whole network: its sh
 operations stands beside it as ``device_share``.
 
     SPLITNET_DATA=... python benchmarks/rate_accuracy.py --json out/rate_accuracy.json \
-        --picture out/rate_accuracy.png --fine-tuned out/fine_tuned --learned out/cifar10/bundle
+        --picture out/rate_accuracy.png --fine-tuned out/cifar10/webp --learned out/cifar10/bundle
 
-``--fine-tuned`` names a folder with weights of `fine_tune_images`: every ``webp*.safetensors`` and
-``jpeg*.safetensors`` is asked at all qualities, and the better of several counts at each, which
-favours the baseline. ``--small`` takes minutes, ``--mobilenet`` adds MobileNetV2. Points are kept
-under ``--keep``, so that a second run with another learned path is quick.
+``--fine-tuned`` names results of the recipe ``image-codec``: they are asked at all qualities, and
+the better of several counts at each, which favours the baseline. ``--small`` takes minutes,
+``--mobilenet`` adds MobileNetV2. Points are kept under ``--keep``, so that a second run with
+another learned path is quick.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ from rate_points import (
     without_container,
 )
 from results import parser, report
+
+from splitnet.training.results import WEIGHTS, Folder
 
 LOSS_POINTS = (-0.5, -1.0, -1.5, -2.0)
 """Losses at which the bytes of every curve are read."""
@@ -67,7 +69,14 @@ def main() -> int:
     options = parser("Bytes against accuracy of learned paths and of their baselines.")
     options.add_argument("--small", action="store_true", help="few images and settings: minutes")
     options.add_argument("--picture", type=Path, metavar="PNG", help="draw the curves")
-    options.add_argument("--fine-tuned", type=Path, metavar="FOLDER", help="weights for images")
+    options.add_argument(
+        "--fine-tuned",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="results of the recipe image-codec",
+    )
     options.add_argument(
         "--learned",
         action="append",
@@ -118,22 +127,24 @@ def _whole(judge: Judge, kept: Kept) -> Right:
 
 
 def _baselines(
-    model: Cifar, size: Size, kept: Kept, folder: Path | None
+    model: Cifar, size: Size, kept: Kept, fine_tuned: Sequence[Path]
 ) -> tuple[list[Curve], list[str]]:
     """Return the curves, and why others are not there."""
     curves, skipped = [], []
     for codec in IMAGES:
         own = [image_curve(f"{codec} as is", codec, size.qualities, model.judge(), kept)]
-        files = sorted(folder.glob(f"{codec}*.safetensors")) if folder else []
-        if files:
-            tuned = [
-                image_curve(file.stem, codec, size.qualities, model.judge(file), kept)
-                for file in files
-            ]
+        folders = {each.name: Folder(each) for each in fine_tuned}
+        tuned = [
+            image_curve(
+                each.path.name, codec, size.qualities, model.judge(each.path / WEIGHTS), kept
+            )
+            for each in folders
+            if each.results().config["codec"] == codec
+        ]
+        if tuned:
             own.append(_better(f"{codec} fine-tuned", tuned))
         else:
-            where = f"no {codec}*.safetensors in {folder}" if folder else "no --fine-tuned"
-            skipped.append(f"{codec} fine-tuned: {where}")
+            skipped.append(f"{codec} fine-tuned: no --fine-tuned with {codec}")
         for curve in own:
             curves += [curve, without_container(curve, codec, list(model.images))]
     for layer in LAYERS:

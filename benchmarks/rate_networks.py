@@ -21,6 +21,9 @@ LAYERS = ("layer1", "layer2", "layer3")
 FITTING_IMAGES = 512
 """Training images to which ranges, levels and tables of activations are fitted."""
 
+TAIL = "tail."
+"""Of the weights of a student, those of the network behind its decoder."""
+
 MOBILENET_SIDE = 224
 _BATCH = {RESNET: 200, MOBILENET: 25}
 
@@ -36,12 +39,16 @@ class Cifar:
     key: str
 
     def judge(self, weights: Path | None = None) -> Judge:
-        """Return the network with the weights of a file, or as it is."""
+        """Return the network as a training left it in this file, or as it is."""
         network, key = self.network, "as is"
         if weights is not None:
             network, key = shared_models().cifar_resnet(56), _digest(weights.read_bytes())
-            state = {name: value.float() for name, value in load_file(weights).items()}
-            network.load_state_dict({**network.state_dict(), **state})
+            state = {
+                name.removeprefix(TAIL): value
+                for name, value in load_file(weights).items()
+                if name.startswith(TAIL)
+            }
+            network.load_state_dict(state)
         network = network.eval()
 
         def answer(images: Sequence[Pixels]) -> Answers:

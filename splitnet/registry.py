@@ -54,6 +54,7 @@ _BUILT_IN: dict[Kind, dict[str, str]] = {
         "bottlefit": "splitnet.training.bottlefit:BottleFit",
         "ghnd": "splitnet.training.ghnd:Ghnd",
         "autoencoder": "splitnet.training.autoencoder:Autoencoder",
+        "image-codec": "splitnet.training.image_codec:ImageCodec",
     },
     "sources": {
         "npz": "splitnet.edge.sources:NpzSource",

@@ -37,6 +37,13 @@ AUTOENCODER = """
 epochs = 3
 """
 
+IMAGE_CODEC = """
+[image-codec]
+codec = "jpeg"
+qualities = [5, 60]
+epochs = 2
+"""
+
 
 def write_images(file: Path, count: int = 200, seed: int = 0) -> Path:
     """Write images of three classes: a class is a colour."""

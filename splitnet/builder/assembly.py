@@ -51,6 +51,8 @@ class LearnedFiles:
     ----------
     boundary
         Where the encoder reads.
+    encoder
+        ``None``: the tensors of `boundary` are sent.
     decoder
         ``None``: the segments at `entry` take what the encoder gives.
     id
@@ -62,7 +64,7 @@ class LearnedFiles:
     """
 
     boundary: int
-    encoder: GraphFile
+    encoder: GraphFile | None
     decoder: GraphFile | None
     id: str = LEARNED_PATH
     entry: int | None = None
@@ -91,7 +93,7 @@ def make_contract(
         _exact(name, index, boundaries[index].tensors)
         for index, name in enumerate([INPUT_PATH, *names])
     ]
-    paths += map(_learned, learned)
+    paths += [_learned(files, boundaries[files.boundary].tensors) for files in learned]
     return Contract(
         name=name,
         preprocess=tuple(preprocess),
@@ -104,13 +106,19 @@ def make_contract(
     )
 
 
-def make_plans(contract: Contract, exits: Sequence[ExitHead]) -> tuple[Plan, ...]:
-    """Return every path at every level, alone and with the open exits on its way."""
+def make_plans(contract: Contract, heads: Sequence[ExitHead]) -> tuple[Plan, ...]:
+    """Return every path at every level, alone and with the open heads on its way.
+
+    Parameters
+    ----------
+    heads
+        Prefilter and exits, in the order in which a request meets them.
+    """
     plans = []
     for path in contract.paths:
         rule = tuple(
             ExitStep(head.id, head.confidence, head.threshold)
-            for head in exits
+            for head in heads
             if head.boundary <= path.hops[0].boundary and head.threshold < CLOSED
         )
         for level in range(len(path.levels)):
@@ -137,10 +145,11 @@ def stage_costs(
             for stage in (encode_stage(path.id, level), decode_stage(path.id, level)):
                 costs[stage], flops[stage] = _CODEC, 0
             if path.id in own:
-                files[encode_stage(path.id, level)] = own[path.id].encoder
-                decoder = own[path.id].decoder
-                if decoder is not None:
-                    files[decode_stage(path.id, level)] = decoder
+                ends = {
+                    encode_stage(path.id, level): own[path.id].encoder,
+                    decode_stage(path.id, level): own[path.id].decoder,
+                }
+                files |= {stage: file for stage, file in ends.items() if file is not None}
     for stage, file in files.items():
         costs[stage], flops[stage] = file.costs, file.flops
     return costs, flops
@@ -160,13 +169,15 @@ def _exact(name: str, boundary: int, tensors: tuple[TensorSpec, ...]) -> Path:
     return Path(name, "exact", (Hop(boundary, boundary, tensors),), _levels(tensors))
 
 
-def _learned(files: LearnedFiles) -> Path:
-    tensors, decoder = files.encoder.outputs, None
+def _learned(files: LearnedFiles, crossing: tuple[TensorSpec, ...]) -> Path:
+    encoder, decoder = files.encoder, None
+    tensors = crossing if encoder is None else encoder.outputs
     if files.decoder is not None:
         (encoded,), decoder = tensors, files.decoder.ref
         tensors = (TensorSpec(TENSOR_NAME, encoded.dtype, encoded.dims),)
     entry = files.boundary if files.entry is None else files.entry
-    hop = Hop(files.boundary, entry, tensors, files.encoder.ref, decoder)
+    front = None if encoder is None else encoder.ref
+    hop = Hop(files.boundary, entry, tensors, front, decoder)
     return Path(files.id, "learned", (hop,), files.levels or _levels(tensors))
 
 

@@ -110,7 +110,9 @@ class LearnedPath:
             levels.append(Level(level.name, ((dict(level.codec),),)))
         return LearnedFiles(
             boundary,
-            export_module(student.encoder, source.numpy(), f"encoder-{path_id}", out),
+            None
+            if isinstance(student.encoder, nn.Identity)
+            else export_module(student.encoder, source.numpy(), f"encoder-{path_id}", out),
             export_module(decoder, latent.numpy(), f"decoder-{path_id}", out),
             path_id,
             entry,

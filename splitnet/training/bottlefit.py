@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from splitnet.config import check_positive
 from splitnet.training.ghnd import Ghnd, check_widths
 from splitnet.training.loop import Loss
-from splitnet.training.recipe import DECODER, ENCODER, TAIL, Batch, Stage, Student, divergence
+from splitnet.training.recipe import DECODER, ENCODER, TAIL, Batch, Stage, Student, imitation_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,5 @@ class BottleFit(Ghnd):
         if batch.answers is None:
             return super().loss(stage, student, batch)
         restored, bits = student(batch.source, batch.level)
-        answers, *_ = student.tail(restored)
-        total = divergence(answers, batch.answers, self.config.temperature)
+        total = imitation_error(student, stage, restored, batch, self.config.temperature)
         return Loss(total, {"bytes": bits.mean().item() / 8})

@@ -38,7 +38,7 @@ from splitnet.training.recipe import (
     Stage,
     Student,
     check_image,
-    divergence,
+    imitation_error,
 )
 
 PRIOR = "prior"
@@ -269,11 +269,9 @@ class Entropic(Recipe):
         if batch.answers is None:
             distortion = student.feature_error(stage, restored, batch)
         else:
-            answers, *behind = student.tail(restored)
-            distortion = divergence(answers, batch.answers, config.temperature)
-            if stage.matched:
-                error = student.behind_error(stage, behind, batch)
-                distortion = distortion + config.hint_weight * error
+            distortion = imitation_error(
+                student, stage, restored, batch, config.temperature, config.hint_weight
+            )
         size = bits / 8
         figures = {"distortion": distortion.item(), "bytes": size.mean().item()}
         if ENCODER not in stage.rates:

@@ -36,7 +36,7 @@ class FittedLevel:
     def transmit(self, latents: NDArray[np.float32]) -> tuple[NDArray[np.float32], list[bytes]]:
         """Return what arrives of latents ``(N, C, H, W)``, and each sample's payload."""
         codec, context = make_codec(self.codec), Context(self.tables)
-        samples = [latents[i : i + 1] for i in range(len(latents))]
+        samples = _samples(latents)
         payloads = [codec.encode(sample, context) for sample in samples]
         headers = [header_of(sample) for sample in samples]
         arrived = codec.decode_batch(payloads, headers, context)
@@ -60,14 +60,19 @@ def _fit(plan: LevelPlan, latents: NDArray[np.float32]) -> FittedLevel:
     if len(plan.codecs) > 1 and len(latents) >= LEAST_TO_COMPARE:
         half = len(latents) // 2
         best = int(np.argmin([_cost(c, latents[:half], latents[half:]) for c in plan.codecs]))
-    found = calibrate(plan.codecs[best], [latents])
+    found = calibrate(plan.codecs[best], _samples(latents))
     return FittedLevel(plan.name, found.config, found.tables)
+
+
+def _samples(latents: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """Return latents as they are sent, one by one."""
+    return [latents[i : i + 1] for i in range(len(latents))]
 
 
 def _cost(codec: Mapping[str, Any], seen: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     """Return the mean size of payloads of samples that a codec was not fitted to."""
     try:
-        found: Calibrated = calibrate(codec, [seen])
+        found: Calibrated = calibrate(codec, _samples(seen))
         _, payloads = FittedLevel("", found.config, found.tables).transmit(other)
     except CodecError:
         return float("inf")  # too few samples to fit it, or tensors that it does not take

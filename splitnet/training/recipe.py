@@ -222,6 +222,27 @@ def divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     return F.kl_div(own, other, reduction="batchmean", log_target=True) * temperature**2
 
 
+def imitation_error(
+    student: Student,
+    stage: Stage,
+    restored: Tensor,
+    batch: Batch,
+    temperature: float,
+    hint_weight: float = 1.0,
+) -> Tensor:
+    """Return how far the tail's answers to `restored` are from the teacher's.
+
+    Where the stage matches places behind the target, their errors are added (Romero et al.,
+    FitNets: hints for thin deep nets, ICLR 2015).
+    """
+    assert batch.answers is not None
+    answers, *behind = student.tail(restored)
+    error = divergence(answers, batch.answers, temperature)
+    if stage.matched:
+        error = error + hint_weight * student.behind_error(stage, behind, batch)
+    return error
+
+
 def relative_error(student: Tensor, teacher: Tensor) -> Tensor:
     """Return the mean squared error as a share of the teacher's variance."""
     return F.mse_loss(student.float(), teacher) / teacher.var().clamp_min(1e-12)

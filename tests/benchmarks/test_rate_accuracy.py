@@ -41,7 +41,7 @@ def test_every_curve_has_rows_and_what_is_missing_a_reason(
     curves = {row["curve"] for row in found["rows"]}
     assert {"jpeg as is", "webp as is, without container", "activations of layer3", "own"} <= curves
     assert found["skipped"] == [
-        f"{codec} fine-tuned: no --fine-tuned" for codec in ("jpeg", "webp")
+        f"{codec} fine-tuned: no --fine-tuned with {codec}" for codec in ("jpeg", "webp")
     ]
     assert found["container_bytes"] == {"jpeg": 641, "webp": 56}
     assert 0.99 < found["device_share"]["layer3"] <= 1

@@ -15,7 +15,14 @@ from splitnet.builder.train_cli import main as train
 from splitnet.console import Silent
 from splitnet.errors import ModelError, TrainingError
 from splitnet.runtime.directory import open_bundle, table_names
-from tests.learned_files import AUTOENCODER, ENTROPIC, NETWORKS, write_images, write_recipe
+from tests.learned_files import (
+    AUTOENCODER,
+    ENTROPIC,
+    IMAGE_CODEC,
+    NETWORKS,
+    write_images,
+    write_recipe,
+)
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +33,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> BuildConfig:
     for name, table, settings in (
         ("entropic", ENTROPIC, {"target": "stage1"}),
         ("autoencoder", AUTOENCODER, {"source": "stage1", "target": "stage1.1:relu:0"}),
+        ("image-codec", IMAGE_CODEC, {}),
     ):
         recipe = write_recipe(folder / f"{name}.toml", images, name, table, **settings)
         assert train([str(recipe), "--out", str(folder / name), "--json"]) == 0
@@ -35,7 +43,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> BuildConfig:
         folder / "bundle",
         cuts=("stage2",),
         exit_at="none",
-        learned=(str(folder / "entropic"), str(folder / "autoencoder")),
+        learned=tuple(str(folder / name) for name in ("entropic", "autoencoder", "image-codec")),
     )
 
 
@@ -48,27 +56,34 @@ def bundle(config: BuildConfig) -> Path:
 def test_the_rest_of_the_network_is_in_the_decoder_if_it_was_trained(bundle: Path) -> None:
     contract = open_bundle(bundle).contract
     hops = {path.id: path.hops[0] for path in contract.paths}
-    assert list(hops) == ["input", "stage1", "stage2", "entropic", "autoencoder"]
+    learned = ["entropic", "autoencoder", "image-codec"]
+    assert list(hops) == ["input", "stage1", "stage2", *learned]
     assert (hops["entropic"].boundary, hops["entropic"].entry) == (0, 3)
     assert (hops["autoencoder"].boundary, hops["autoencoder"].entry) == (1, 1)
+    assert (hops["image-codec"].boundary, hops["image-codec"].entry) == (0, 3)
+    assert hops["image-codec"].encoder is None, "files need no graph on the device"
     assert contract.segments[0].graph not in contract.graphs("entropic")
 
 
-def test_each_rate_is_a_level_with_true_bytes(bundle: Path, config: BuildConfig) -> None:
+@pytest.mark.parametrize(("number", "name"), [(0, "entropic"), (2, "image-codec")])
+def test_each_rate_is_a_level_with_true_bytes(
+    bundle: Path, config: BuildConfig, number: int, name: str
+) -> None:
     found = open_bundle(bundle)
-    path = found.contract.path("entropic")
-    results = json.loads((Path(config.learned[0]) / "results.json").read_text())
+    path = found.contract.path(name)
+    results = json.loads((Path(config.learned[number]) / "results.json").read_text())
     assert [level.name for level in path.levels] == [level["name"] for level in results["levels"]]
-    for number, level in enumerate(results["levels"]):
-        assert found.table.mean_bytes("entropic", number) == pytest.approx(level["test"][1])
-        assert found.table.mean_score("entropic", number) == pytest.approx(level["test"][0])
+    for rate, level in enumerate(results["levels"]):
+        assert found.table.mean_bytes(name, rate) == pytest.approx(level["test"][1])
+        assert found.table.mean_score(name, rate) == pytest.approx(level["test"][0])
     assert all((bundle / "shards" / name).is_file() for name in table_names(found.contract))
 
 
 def test_the_extra_weights_are_stated(bundle: Path) -> None:
     content = describe(open_bundle(bundle))
     (rows,) = [rows for title, _, rows in tables(content) if title.startswith("learned paths")]
-    assert [row[:3] for row in rows] == [("entropic", 0, 3), ("autoencoder", 1, 1)]
+    expected = [("entropic", 0, 3), ("autoencoder", 1, 1), ("image-codec", 0, 3)]
+    assert [row[:3] for row in rows] == expected
     sizes = [row[3] for row in rows]
     assert all(isinstance(size, int) and size > 1000 for size in sizes)
 
