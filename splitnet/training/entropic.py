@@ -88,7 +88,8 @@ class EntropicConfig:
     temperature
         Of the distillation.
     rate, tail_rate
-        Peak learning rates of the new parts and of the network behind them.
+        Peak learning rates of the new parts and of the network behind them; with a `tail_rate` of 0
+        it stays as it is, and a bundle shares its segments.
     feature_epochs
         Of the first stage: encoder and decoder restore the target, the network is not run.
     joint_epochs
@@ -116,7 +117,7 @@ class EntropicConfig:
     decoder_epochs: int = 4
 
     def __post_init__(self) -> None:
-        check_positive(self, "temperature", "rate", "tail_rate")
+        check_positive(self, "temperature", "rate")
         for name in ("steps", "level_weights"):
             given: tuple[float, ...] = getattr(self, name)
             if given and len(given) != len(self.channels):
@@ -129,10 +130,11 @@ class EntropicConfig:
             )
         if min(self.step_of_level) <= 0 or any(a < b for a, b in pairwise(self.step_of_level)):
             raise ConfigError(f"steps is {self.steps}, must be above 0 and never rise")
-        if min(*self.level_weights, self.rate_weight, self.block_step, self.hint_weight) < 0:
-            raise ConfigError(
-                "level_weights, rate_weight, block_step and hint_weight must not be negative"
-            )
+        for name in ("rate_weight", "block_step", "hint_weight", "tail_rate"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} is {getattr(self, name):g}, must not be negative")
+        if min(self.level_weights, default=0) < 0:
+            raise ConfigError(f"level_weights is {self.level_weights}, must not be negative")
         if not self.encoder_widths or not self.decoder_widths:
             raise ConfigError("encoder_widths and decoder_widths must name at least one width")
 
@@ -247,8 +249,9 @@ class Entropic(Recipe):
         """Return the three stages, without those of no epochs."""
         config: EntropicConfig = self.config
         new = {ENCODER: config.rate, PRIOR: config.rate, DECODER: config.rate}
-        everything = {**new, TAIL: config.tail_rate}
-        behind = {DECODER: config.rate, TAIL: config.tail_rate}
+        tail = {TAIL: config.tail_rate} if config.tail_rate else {}
+        everything = {**new, **tail}
+        behind = {DECODER: config.rate, **tail}
         hints = (target, *config.hints) if config.hints else ()
         found = (
             Stage("features", config.feature_epochs, new, (target, *config.matched)),

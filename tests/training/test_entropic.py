@@ -174,6 +174,14 @@ def test_blocks_need_whole_blocks_of_one_shape(form: Form) -> None:
         Entropic(replace(TINY, block_step=0.5)).student(form, nn.Flatten())
 
 
+def test_a_network_that_shall_not_learn_is_no_part_of_a_stage() -> None:
+    stages = Entropic(replace(TINY, tail_rate=0.0)).stages("relu:0")
+    assert [sorted(stage.rates) for stage in stages[1:]] == [
+        ["decoder", "encoder", "prior"],
+        ["decoder"],
+    ]
+
+
 def test_a_frozen_encoder_is_computed_in_full() -> None:
     student = _student().train()
     source, level = torch.rand(2, 3, 16, 16), torch.zeros(2, dtype=torch.int64)
@@ -194,6 +202,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"steps": (1.0,)}, "steps has 1 numbers, channels has 3"),
     ({"level_weights": (1.0,)}, "level_weights has 1 numbers, channels has 3"),
     ({"level_weights": (1.0, -1.0, 1.0)}, "must not be negative"),
+    ({"tail_rate": -1.0}, "tail_rate is -1, must not be negative"),
     ({"rate": 0.0}, "rate is 0.0, it must be above 0"),
     ({"encoder_widths": ()}, "at least one width"),
 ]
