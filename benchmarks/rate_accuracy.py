@@ -135,10 +135,8 @@ def _baselines(
         own = [image_curve(f"{codec} as is", codec, size.qualities, model.judge(), kept)]
         folders = {each.name: Folder(each) for each in fine_tuned}
         tuned = [
-            image_curve(
-                each.path.name, codec, size.qualities, model.judge(each.path / WEIGHTS), kept
-            )
-            for each in folders
+            image_curve(name, codec, size.qualities, model.judge(each.path / WEIGHTS), kept)
+            for name, each in folders.items()
             if each.results().config["codec"] == codec
         ]
         if tuned:

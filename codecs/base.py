@@ -146,6 +146,49 @@ class Codec(ABC):
         pairs = zip(datas, headers, strict=True)
         return [self.decode(data, header, context) for data, header in pairs]
 
+    @property
+    def parts(self) -> int:
+        """Number of parts of `encode_parts`: a base and its refinements, or one that is all."""
+        return 1
+
+    def encode_parts(self, array: Array, context: Context = NO_CONTEXT) -> list[bytes]:
+        """Return the base and each refinement: any first ones of them can be decoded.
+
+        Raises
+        ------
+        CodecError
+            As `encode`.
+        """
+        return [self.encode(array, context)]
+
+    def decode_parts(
+        self, parts: Sequence[Buffer], header: Header, context: Context = NO_CONTEXT
+    ) -> Array:
+        """Return the array of `header` from the first parts of it, those that arrived.
+
+        Raises
+        ------
+        CodecError
+            As `decode`; also without a base, or with more parts than there are.
+        """
+        return self.decode_parts_batch([parts], [header], context)[0]
+
+    def decode_parts_batch(
+        self,
+        batch: Sequence[Sequence[Buffer]],
+        headers: Sequence[Header],
+        context: Context = NO_CONTEXT,
+    ) -> list[Array]:
+        """Return what `decode_parts` makes of the parts of each array.
+
+        Raises
+        ------
+        CodecError
+            As `decode_parts`, for the first array that cannot be decoded.
+        """
+        check_parts(self.id, batch, self.parts)
+        return self.decode_batch([parts[0] for parts in batch], headers, context)
+
     @abstractmethod
     def encoded_header(self, header: Header) -> Header | None:
         """Return the header of the bytes that `encode` makes (uint8), ``None`` if it varies."""
@@ -154,6 +197,19 @@ class Codec(ABC):
         """Return the configuration from which `make_codec` makes an equal codec."""
         config: dict[str, Any] = json.loads(json.dumps(asdict(self.config)))
         return {"id": self.id, **config}
+
+
+def check_parts(codec_id: str, batch: Sequence[Sequence[Buffer]], most: int) -> None:
+    """Check that there is a base of each array, and at most `most` parts.
+
+    Raises
+    ------
+    CodecError
+        There are none, or more.
+    """
+    for parts in batch:
+        if not 1 <= len(parts) <= most:
+            raise CodecError(f"{codec_id}: {len(parts)} parts, must be from 1 to {most}")
 
 
 def tables_of(codecs: Iterable[Codec]) -> tuple[str, ...]:

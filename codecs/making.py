@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from functools import lru_cache
 from types import UnionType
@@ -37,6 +37,17 @@ def make_codec(config: Mapping[str, Any]) -> Codec:
     except (TypeError, ValueError) as error:
         raise CodecError(f"a codec configuration is not JSON: {error}") from error
     return _make(text)
+
+
+def count_parts(configs: Sequence[Mapping[str, Any]]) -> int:
+    """Return how many parts the payload of tensors with these codecs has.
+
+    Raises
+    ------
+    UnknownCodecError, CodecError
+        As `make_codec`.
+    """
+    return max(make_codec(config).parts for config in configs)
 
 
 @lru_cache(maxsize=256)

@@ -10,7 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splitnet.codecs.affine import Affine, AffineConfig
-from splitnet.codecs.base import NO_CONTEXT, Array, Buffer, Codec, Context, Header, tables_of
+from splitnet.codecs.base import (
+    NO_CONTEXT,
+    Array,
+    Buffer,
+    Codec,
+    Context,
+    Header,
+    check_parts,
+    tables_of,
+)
 from splitnet.codecs.bits import Pack, PackConfig
 from splitnet.codecs.making import make_codec
 from splitnet.codecs.packing import pack, unpack
@@ -63,12 +72,12 @@ class Refined(Codec):
     """Writes an array as a base and refinements, each usable with all that come before.
 
     The finest symbol q counts steps of ``(high - low) / ((2**bits - 1) * 2**refinements)``. One
-    part less, it is rounded to ``(q + 1) >> 1`` steps of twice the size, so that low, high and a
-    zero at the lower end stay exact in every part, and a refinement is one bit: whether q was
-    rounded up. With k of n refinements the error is below ``(high - low) / (2**bits - 1) / 2**k``
-    and, with all of them, half of that.
+    part less, it is rounded up to ``(q + 1) >> 1`` steps of twice the size, so that a zero at the
+    lower end stays exact in every part, and a refinement is one bit: whether q was rounded up. A
+    value of which refinements miss becomes the middle of what it may be: with k of n the error is
+    at most half of ``(high - low) / (2**bits - 1) / 2**k`` and half a finest step.
 
-    The parts go as separate messages (`encode_refinements`); `encode` packs them into one payload.
+    The parts go as separate messages (`encode_parts`); `encode` packs them into one payload.
     """
 
     id = "refined"
@@ -86,14 +95,13 @@ class Refined(Codec):
         """SHA-256 of each table that the writers of base and refinements need."""
         return tables_of([self._base, self._layer])
 
-    def encode_refinements(self, array: Array, context: Context = NO_CONTEXT) -> list[bytes]:
-        """Return the base and each refinement.
+    @property
+    def parts(self) -> int:
+        """The base and each refinement."""
+        return 1 + int(self.config.refinements)
 
-        Raises
-        ------
-        CodecError
-            As `encode`.
-        """
+    def encode_parts(self, array: Array, context: Context = NO_CONTEXT) -> list[bytes]:
+        """Return the base and each refinement."""
         side, symbols = self._quantiser.split(array, context)
         layers: list[bytes] = []
         for _ in range(self.config.refinements):
@@ -101,38 +109,53 @@ class Refined(Codec):
             symbols = (symbols >> 1) + (symbols & np.uint8(1))
         return [side + self._base.encode(symbols, context), *reversed(layers)]
 
-    def decode_refinements(
-        self, parts: Sequence[Buffer], header: Header, context: Context = NO_CONTEXT
-    ) -> Array:
-        """Return the array of `header` from the base and the refinements that arrived, in order.
-
-        Raises
-        ------
-        CodecError
-            As `decode`; also without a base, or with more refinements than there are.
-        """
-        count = self.config.refinements
-        if not 1 <= len(parts) <= count + 1:
-            raise CodecError(f"refined: {len(parts)} parts, must be from 1 to {count + 1}")
-        length, inner = self._quantiser.layout(header)
-        base = memoryview(parts[0])
-        if len(base) < length:
-            raise CorruptPayloadError(f"refined: {len(base)} bytes, the side alone has {length}")
-        symbols = self._base.decode(base[length:], inner, context)
-        for part in parts[1:]:
-            symbols = _refine(symbols, self._layer.decode(part, inner, context))
-        symbols = symbols << np.uint8(count + 1 - len(parts))
-        return self._quantiser.join(base[:length], symbols, header, context)
+    def decode_parts_batch(
+        self,
+        batch: Sequence[Sequence[Buffer]],
+        headers: Sequence[Header],
+        context: Context = NO_CONTEXT,
+    ) -> list[Array]:
+        """Return the arrays of `headers`; bases, and refinements of one number, go together."""
+        check_parts(self.id, batch, self.parts)
+        layouts = [self._quantiser.layout(header) for header in headers]
+        bases = [memoryview(parts[0]) for parts in batch]
+        for base, (length, _) in zip(bases, layouts, strict=True):
+            if len(base) < length:
+                raise CorruptPayloadError(
+                    f"refined: {len(base)} bytes, the side alone has {length}"
+                )
+        inner = [layout[1] for layout in layouts]
+        written = [base[length:] for base, (length, _) in zip(bases, layouts, strict=True)]
+        symbols = self._base.decode_batch(written, inner, context)
+        for number in range(1, self.parts):
+            places = [place for place, parts in enumerate(batch) if len(parts) > number]
+            layers = [batch[place][number] for place in places]
+            bits = self._layer.decode_batch(layers, [inner[place] for place in places], context)
+            for place, rounded in zip(places, bits, strict=True):
+                symbols[place] = _refine(symbols[place], rounded)
+        return [
+            self._quantiser.join(base[:length], _finest(found, parts, self.parts), header, context)
+            for base, (length, _), found, parts, header in zip(
+                bases, layouts, symbols, batch, headers, strict=True
+            )
+        ]
 
     def encode(self, array: Array, context: Context = NO_CONTEXT) -> bytes:
         """Return all parts in one payload (see `pack`)."""
-        return pack(self.encode_refinements(array, context))
+        return pack(self.encode_parts(array, context))
 
     def decode(self, data: Buffer, header: Header, context: Context = NO_CONTEXT) -> Array:
         """Return the array of `header` from all parts."""
-        self._quantiser.layout(header)
-        parts = unpack(data, self.config.refinements + 1)
-        return self.decode_refinements(parts, header, context)
+        return self.decode_batch([data], [header], context)[0]
+
+    def decode_batch(
+        self, datas: Sequence[Buffer], headers: Sequence[Header], context: Context = NO_CONTEXT
+    ) -> list[Array]:
+        """Return the array of each payload; the same parts of all are decoded at once."""
+        for header in headers:
+            self._quantiser.layout(header)
+        batch = [unpack(data, self.parts) for data in datas]
+        return self.decode_parts_batch(batch, headers, context)
 
     def encoded_header(self, header: Header) -> Header | None:
         """Return the sizes of all parts and of their lengths, where both writers tell them."""
@@ -140,7 +163,7 @@ class Refined(Codec):
         base, layer = self._base.encoded_header(inner), self._layer.encoded_header(inner)
         if base is None or layer is None:
             return None
-        framing = len(pack([b""] * (self.config.refinements + 1)))
+        framing = len(pack([b""] * self.parts))
         total = length + base.size + self.config.refinements * layer.size + framing
         return Header("uint8", (total,))
 
@@ -164,3 +187,16 @@ def _refine(symbols: NDArray[np.uint8], rounded: NDArray[np.uint8]) -> NDArray[n
     if symbols.size and symbols.max() >= 1 << (MAX_BITS - 1):
         raise CorruptPayloadError(f"refined: symbol {symbols.max()} is too large for a refinement")
     return (symbols << np.uint8(1)) - rounded
+
+
+def _finest(symbols: Array, parts: Sequence[Buffer], count: int) -> Array:
+    """Return the finest symbols from those of some first parts: the middle of what they may be.
+
+    A symbol s of a part that ``missing`` others would refine stands for the finest symbols above
+    ``(s - 1) << missing`` up to ``s << missing``; 0 for 0 alone.
+    """
+    missing = count - len(parts)
+    if not missing:
+        return symbols
+    highest = symbols << np.uint8(missing)
+    return highest - (highest > 0) * np.uint8(1 << (missing - 1))

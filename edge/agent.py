@@ -9,8 +9,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from splitnet.edge.finding import Connection
 from splitnet.edge.pace import Pace
 from splitnet.edge.reporting import Answer, Summary, answer_line
@@ -43,7 +41,6 @@ from splitnet.machines.agent_io import (
     StagesFailed,
     Tick,
 )
-from splitnet.runtime.answers import score
 from splitnet.runtime.device import DeviceRuntime
 from splitnet.runtime.executor import Executor
 from splitnet.runtime.jobs import Ran, run_stages
@@ -272,7 +269,7 @@ class EdgeAgent:
             found = self._read(delivered.result)
             right = None
             if frame.truth is not None:
-                right = float(score(np.array([found.labels]), frame.truth[np.newaxis])[0])
+                right = self._runtime.score(found, frame.truth)
         except SplitnetError as error:
             return Answer(None, None, None, one_line(error))
         return Answer(found.labels, found.confidence, right, delivered.error, found.details)

@@ -47,6 +47,7 @@ def answer_line(delivered: Deliver, frame: Frame, answer: Answer) -> dict[str, A
         "plan": origin.plan,
         "exit": origin.exit,
         "level": origin.level,
+        "refinements": origin.refinements,
         "device_segments": origin.device_segments,
         "cloud_segments": origin.cloud_segments,
         "uplink_bytes": origin.uplink_bytes,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from splitnet.devices import own_profile
@@ -14,7 +16,7 @@ from splitnet.edge.reporting import Summary
 from splitnet.edge.sources import Source, open_source, readable_sample
 from splitnet.errors import ConfigError
 from splitnet.machines.agent import AgentConfig, AgentMachine
-from splitnet.machines.fitting import fitted
+from splitnet.machines.fitting import fitted, unfused
 from splitnet.machines.link import LinkConfig
 from splitnet.policies.making import make_policy
 from splitnet.runtime.device import DeviceRuntime
@@ -48,10 +50,11 @@ def run_edge(
     _check_labels(source, bundle.contract.outputs[0], answer_form(bundle.contract))
     stretcher = make_stretcher(emulated, bundle.advice)
     known = own_profile(bundle.advice.profiles, config.device)
-    if known is not None:
-        bundle = fitted(bundle, policy, known)
+    bundle = unfused(bundle) if known is None else fitted(bundle, policy, known)
     runtime = DeviceRuntime(config.bundle, bundle, config.threads, stretcher)
     profile = warm_up(runtime, bundle, readable_sample(source))
+    if known is not None:  # the warm-up leaves out what a fused run hides
+        profile = replace(profile, stages={**known.stages, **profile.stages})
     shortfall = stretcher.shortfall()
     if shortfall is not None:
         notice(shortfall)
@@ -87,7 +90,7 @@ def _agent_config(config: EdgeConfig) -> AgentConfig:
 
 
 def _check_labels(source: Source, output: TensorSpec, form: AnswerForm) -> None:
-    """Refuse a source whose samples have another number of labels than the model's answers."""
+    """Refuse a source with another number of labels a sample, or with labels out of range."""
     first = next(source.frames(), None)
     if first is None or first.truth is None:
         return
@@ -101,6 +104,16 @@ def _check_labels(source: Source, output: TensorSpec, form: AnswerForm) -> None:
         raise ConfigError(
             f"--source {source.spec}: the model gives {count} labels a sample, the data has "
             f"{len(first.truth)}; give samples of this model, or without labels"
+        )
+    classes, labels = output.dims[-1], source.labels()
+    if labels is None or not isinstance(classes, int):
+        return
+    if labels.max(initial=0) >= classes:
+        row = int(labels.max(axis=1).argmax())
+        frame = next(islice(source.frames(), row, None))
+        raise ConfigError(
+            f"--source {source.spec}: {frame.name} has the label {labels.max()}, the model knows "
+            f"{classes} classes, 0 to {classes - 1}; correct it, or give samples without labels"
         )
 
 

@@ -64,25 +64,37 @@ class Source(ABC):
             The source cannot be read.
         """
 
+    def labels(self) -> NDArray[np.int64] | None:
+        """Return the labels of all frames ``(N, P)`` if they are known beforehand."""
+        return None
+
 
 class _SampleSource(Source):
     """A source with a known number of samples."""
 
     _samples: Samples | None = None
 
+    def labels(self) -> NDArray[np.int64] | None:
+        """Return the labels of all samples, ``None`` if they have none."""
+        return self._load().y
+
     def frames(self) -> Iterator[Frame]:
         """Yield the samples in their order."""
         place, rows = split_range(self.spec)
-        if self._samples is None:
-            self._samples = self._read(Path(place)).part(rows)
-        samples = self._samples
-        if not len(samples):
-            raise ConfigError(f"{self.spec} holds no samples")
+        samples = self._load()
         for index in range(len(samples)):
             item = samples.x[index]
             name = str(item) if isinstance(item, Path) else f"{place}[{index + (rows.start or 0)}]"
             truth = None if samples.y is None else samples.y[index]
             yield Frame(name, partial(samples.sample, index), truth)
+
+    def _load(self) -> Samples:
+        if self._samples is None:
+            place, rows = split_range(self.spec)
+            self._samples = self._read(Path(place)).part(rows)
+        if not len(self._samples):
+            raise ConfigError(f"{self.spec} holds no samples")
+        return self._samples
 
     @abstractmethod
     def _read(self, path: Path) -> Samples: ...

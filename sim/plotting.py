@@ -13,7 +13,13 @@ from matplotlib.figure import Figure
 from splitnet.errors import ConfigError
 from splitnet.values import DEVICE
 
-COLOURS = {"cloud": "#0072b2", "exit": "#e69f00", "device": "#009e73", "error": "#d55e00"}
+COLOURS = {
+    "cloud": "#0072b2",
+    "exit": "#e69f00",
+    "device": "#009e73",
+    "skip": "#cc79a7",
+    "error": "#d55e00",
+}
 """Colour of an answer by who gave it. Source: Okabe and Ito, safe for the colour-blind."""
 
 UP_COLOUR, DOWN_COLOUR, QUIET = "#5b4a8a", "#b9b0d6", "#666666"

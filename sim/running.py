@@ -12,6 +12,7 @@ from splitnet import console
 from splitnet.bundle import Bundle, load_bundle
 from splitnet.errors import BundleError, ConfigError
 from splitnet.sim.scenario import Scenario, load_scenario
+from splitnet.values import SKIP
 
 EXAMPLE = """\
 example:
@@ -21,7 +22,7 @@ The same scenario, bundle and seed give the same answers, to the last bit. The e
 frame was neither answered nor dropped before admission.
 """
 
-WAYS = ("cloud", "exit", "device")
+WAYS = ("cloud", "exit", "device", SKIP)
 """Who may have answered."""
 
 
@@ -93,8 +94,9 @@ def _bundle_directory(arguments: argparse.Namespace, scenario: Scenario) -> Path
 
 def _show(summary: dict[str, Any]) -> None:
     """Show a line for each phase, each agent if there are several, and one for all to a person."""
+    ways = _ways(summary)
     rows = [
-        _row(part[kind], part)
+        _row(part[kind], part, ways)
         for kind, parts in (("phase", summary["phases"]), ("agent", summary["agents"]))
         if len(parts) > 1
         for part in parts
@@ -104,21 +106,26 @@ def _show(summary: dict[str, Any]) -> None:
         f"{summary['frames']} frames, {summary['dropped_frames']} dropped, "
         f"{summary['reconnects']} reconnects"
     )
-    shares = "/\n".join(WAYS) + " %"
+    shares = "/\n".join(ways) + " %"
     header = ("", "answers", shares, "right", "bytes", "p50\nms", "p95\nms", "late")
-    console.print_table(title, header, [*rows, _row("all", summary)])
+    console.print_table(title, header, [*rows, _row("all", summary, ways)])
     for remark in summary["remarks"]:
         console.say(f"note: {remark}")
 
 
-def _row(name: str, figures: dict[str, Any]) -> tuple[object, ...]:
+def _ways(summary: dict[str, Any]) -> list[str]:
+    """Return who answered; a prefilter only where there is one."""
+    return [way for way in WAYS if way != SKIP or SKIP in summary["answered_by"]]
+
+
+def _row(name: str, figures: dict[str, Any], ways: Sequence[str]) -> tuple[object, ...]:
     answers, by = figures["answers"], figures["answered_by"]
     if not answers:
         return (name, 0, *[""] * 6)
     return (
         name,
         answers,
-        "/".join(f"{100 * by.get(way, 0) / answers:.0f}" for way in WAYS),
+        "/".join(f"{100 * by.get(way, 0) / answers:.0f}" for way in ways),
         "" if figures["accuracy"] is None else f"{figures['accuracy']:.2%}",
         round(figures["uplink_bytes"] / answers),
         *(f"{figures['latency_ms'][which]:.1f}" for which in ("p50", "p95")),

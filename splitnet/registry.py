@@ -54,6 +54,7 @@ _BUILT_IN: dict[Kind, dict[str, str]] = {
         "bottlefit": "splitnet.training.bottlefit:BottleFit",
         "ghnd": "splitnet.training.ghnd:Ghnd",
         "autoencoder": "splitnet.training.autoencoder:Autoencoder",
+        "exits": "splitnet.training.exit_recipe:Exits",
         "image-codec": "splitnet.training.image_codec:ImageCodec",
     },
     "sources": {
@@ -64,6 +65,7 @@ _BUILT_IN: dict[Kind, dict[str, str]] = {
         "max-softmax": "splitnet.runtime.answers:max_softmax",
         "entropy": "splitnet.runtime.answers:entropy",
         "margin": "splitnet.runtime.answers:margin",
+        "absence": "splitnet.runtime.answers:absence",
     },
 }
 

@@ -62,9 +62,17 @@ class RequestClass(IntEnum):
     DEFERRED = 1
 
 
+SKIP = "skip"
+"""Name of the prefilter in exit rules, stages and tables: a request that ends there sends nothing
+and answers that there is nothing of interest."""
+
+
 @dataclass(frozen=True, slots=True)
 class ExitStep:
-    """One entry of an exit rule: answer at `exit` if `confidence` reaches `threshold`."""
+    """One entry of an exit rule: answer at `exit` if `confidence` reaches `threshold`.
+
+    The exit `SKIP` is the prefilter, whose only answer is that there is nothing of interest.
+    """
 
     exit: str
     confidence: str
@@ -75,7 +83,8 @@ class ExitStep:
 class Plan:
     """What to do with a request: a path, its level, and the exits tried on the way.
 
-    The text form is ``path@level``, followed by ``+exits`` if there is an exit rule.
+    The text form is ``path@level``, followed by ``+skip`` if the rule has the prefilter and by
+    ``+exits`` if it has exits.
     """
 
     path: str
@@ -85,7 +94,13 @@ class Plan:
     @property
     def key(self) -> str:
         """Return the name of the plan in options, logs and answers."""
-        return plan_key(self.path, self.level) + ("+exits" if self.exits else "")
+        return plan_key(self.path, self.level) + self.rule_key
+
+    @property
+    def rule_key(self) -> str:
+        """Return what the exit rule adds to the name of the plan."""
+        skips = any(step.exit == SKIP for step in self.exits)
+        return ("+skip" if skips else "") + ("+exits" if len(self.exits) > skips else "")
 
 
 def plan_key(path: str, level: int) -> str:
@@ -281,7 +296,7 @@ class Option:
         key = self.plan.key
         if self.plan.path == DEVICE:
             goal = self.exit if self.kind is OptionKind.LOCAL and self.exit else "end"
-            key = f"{DEVICE}:{goal}" + ("+exits" if self.plan.exits else "")
+            key = f"{DEVICE}:{goal}{self.plan.rule_key}"
         object.__setattr__(self, "key", key)
 
 
@@ -321,7 +336,8 @@ class Provenance:
     Attributes
     ----------
     answered_by
-        ``cloud``, ``exit`` or ``device`` (the end of the network on the device).
+        ``cloud``, ``exit``, ``device`` (the end of the network on the device) or ``skip`` (the
+        prefilter found nothing of interest).
     plan, exit, level
         The plan followed, the exit that answered if any, and the level of the payload if any.
     device_segments, cloud_segments
@@ -332,9 +348,12 @@ class Provenance:
         Time of each stage by its name.
     reason
         Why this plan, and why this answer.
+    refinements
+        How many refinements of the payload the cloud's answer is made of, and how many there are;
+        ``None`` where there is one, or no answer of the cloud.
     """
 
-    answered_by: Literal["cloud", "exit", "device"]
+    answered_by: Literal["cloud", "exit", "device", "skip"]
     plan: str
     exit: str | None
     level: int | None
@@ -345,6 +364,7 @@ class Provenance:
     header_bytes: int
     stages_s: Mapping[str, float]
     reason: str
+    refinements: tuple[int, int] | None = None
 
 
 @record(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pathlib
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,12 +23,14 @@ from splitnet.bundle import (
     Level,
     Path,
     PathRows,
+    Prefilter,
     SampleTable,
     Segment,
 )
 from splitnet.bundle.contract import PathKind
 from splitnet.values import (
     PREPARE_STAGE,
+    SKIP,
     ExitStep,
     Plan,
     Profile,
@@ -82,6 +85,35 @@ def sample_bundle() -> Bundle:
         flops={segment_stage(i): 1_000_000 * (i + 1) for i in range(3)},
     )
     return Bundle(contract, advice, table)
+
+
+@pytest.fixture(scope="session")
+def skipping_bundle(sample_bundle: Bundle) -> Bundle:
+    """`sample_bundle` with a prefilter at boundary 1 that skips half of the rows, 95 % rightly.
+
+    Its threshold is 0.7; the path ``input`` leaves before it. With it there are the plans
+    ``PATH@LEVEL+skip``, and ``PATH@1+skip+exits`` in place of ``PATH@1+exits``.
+    """
+    random = np.random.default_rng(1)
+    absence = np.where(np.arange(ROWS) % 2, 0.9, 0.2).astype(np.float32)
+    right = np.where(random.random(ROWS) < 0.95, absence > 0.5, absence < 0.5).astype(np.float32)
+    old = sample_bundle.advice
+    head = ExitHead(SKIP, 1, _graph("exit-skip.onnx"), 1.0, "absence", 0.7)
+    step = ExitStep(SKIP, "absence", 0.7)
+    plans = [replace(plan, exits=(step, *plan.exits)) for plan in old.plans if plan.path != "input"]
+    plans += [plan for plan in old.plans if not plan.exits]
+    table = sample_bundle.table
+    table = replace(table, exits={**table.exits, SKIP: ExitRows(right, absence)})
+    profile = old.profiles[0]
+    stages = {**profile.stages, exit_stage(SKIP): StageTime(0.0005, 0.0007)}
+    advice = replace(
+        old,
+        plans=tuple(plans),
+        prefilter=Prefilter(head, (3, 5)),
+        profiles=(replace(profile, stages=stages),),
+        sample_table=_content("sample_table.npz", table.to_bytes()),
+    )
+    return Bundle(sample_bundle.contract, advice, table)
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 Dims: TypeAlias = Sequence[int | str]
 Attributes: TypeAlias = Mapping[str, int | Sequence[int]]
 
-ELEMENT_TYPES = {"float32": 1, "uint8": 2, "int64": 7}
+ELEMENT_TYPES = {"float32": 1, "uint8": 2, "int64": 7, "float64": 11}
 EXTERNAL = 1
 INT, INTS = 2, 7
 

@@ -32,6 +32,8 @@ def write_sample_files(directory: Path, sample: Bundle) -> Bundle:
     """Write the files of the fixture ``sample_bundle`` and return the bundle with their hashes."""
     directory.mkdir(parents=True, exist_ok=True)
     hashes = _write_graphs(directory)
+    if sample.advice.prefilter is not None:
+        hashes["exit-skip.onnx"] = _write_prefilter(directory)
     (directory / "sample_table.npz").write_bytes(sample.table.to_bytes())
     (directory / "golden.npz").write_bytes(b"golden")
     contract = Contract.from_json(_with_hashes(sample.contract.to_json(), hashes))
@@ -87,6 +89,16 @@ def _write_graphs(directory: Path) -> dict[str, tuple[str, tuple[str, ...]]]:
         name: write_onnx(directory / name, nodes, [first], [last], arrays)
         for name, (nodes, first, last, arrays) in graphs.items()
     }
+
+
+def _write_prefilter(directory: Path) -> tuple[str, tuple[str, ...]]:
+    """Write a graph that finds nothing of interest in about half of the samples."""
+    arrays = weights({"ws": (2, 8)}, seed=7)
+    arrays["ws"][:] = 0
+    # Two channels, in the ratio of their means over random images, so that neither class wins.
+    arrays["ws"][0, 3], arrays["ws"][0, 0] = 90, -173
+    nodes = _classifier("a1", "ws", "s")
+    return write_onnx(directory / "exit-skip.onnx", nodes, [A1], [Value("s", ("N", 2))], arrays)
 
 
 def _classifier(source: str, weight: str, target: str) -> list[Node]:

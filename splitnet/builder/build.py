@@ -9,7 +9,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,12 @@ from splitnet.builder.assembly import (
     make_plans,
     stage_costs,
 )
-from splitnet.builder.boundaries import MAX_BOUNDARIES, Choice, choose_boundaries
+from splitnet.builder.boundaries import Choice, choose_boundaries
+from splitnet.builder.build_config import DEFAULT_CODECS, BuildConfig
 from splitnet.builder.codec_levels import choose_levels, with_levels
 from splitnet.builder.cuts import Cut, find_cuts, input_bytes
 from splitnet.builder.data import Dataset, Roles, load_roles
 from splitnet.builder.execution import Execution, inputs_of, prepare_row
-from splitnet.builder.exit_building import ExitWishes
 from splitnet.builder.forms import (
     RANDOM,
     InputForm,
@@ -45,7 +45,7 @@ from splitnet.builder.int8 import (
     calibration_count,
     quantise_heads,
 )
-from splitnet.builder.labelling import check_labels, has_labels
+from splitnet.builder.labelling import check_interest, check_labels, has_labels
 from splitnet.builder.learned_paths import LearnedPath, path_ids
 from splitnet.builder.learning import Learned, Learner
 from splitnet.builder.model import SourceModel, load_model
@@ -58,128 +58,27 @@ from splitnet.builder.segments import Exported, export_segments
 from splitnet.builder.shards import write_tables
 from splitnet.builder.static_work import extra_bytes, stage_work
 from splitnet.builder.tables import make_table
-from splitnet.builder.torch_source import build_module
+from splitnet.builder.train_exits import module_list
+from splitnet.builder.trained_exits import TrainedExits
 from splitnet.builder.verification import verify_bundle
 from splitnet.bundle import Advice, Bundle, Contract, GraphRef
 from splitnet.bundle.contract_checks import RESERVED_PATH
 from splitnet.bundle.json_form import to_json
-from splitnet.config import nearest
 from splitnet.console import Progress
 from splitnet.errors import BundleError, ConfigError, ModelError, SplitnetError
-from splitnet.runtime.answers import load_confidence
 from splitnet.runtime.preprocess import default_steps, parse_steps
-from splitnet.training.certify import Promise
 from splitnet.training.loop import Schedule, torch_threads
 from splitnet.training.teacher import hash_modules
+from splitnet.values import TensorSpec
+
+__all__ = ["NO_LABELS", "BuildConfig", "build"]
 
 CONTRACT_FILE, ADVICE_FILE, TABLE_FILE = "contract.json", "advice.json", "sample_table.npz"
 NO_LABELS = (
     "answers are no labels: the whole model's are the right ones, and nothing learns from them"
 )
-DEFAULT_CODECS = "default"
-CODECS = (DEFAULT_CODECS, AUTO)
 PROFILE_THREADS = 1
 """A device computes one request at a time, and its other cores have other work."""
-
-
-@dataclass(frozen=True, slots=True)
-class BuildConfig:
-    """What to build, from what, and where.
-
-    Attributes
-    ----------
-    model, data, calib, test
-        Specifications of the model and of the data (see `load_model`, `load_data`).
-    input
-        Forms of the inputs (see `parse_form`), for random data and for dynamic sizes.
-    cuts
-        Names of the interior boundaries; empty asks for an automatic choice.
-    exit_at
-        Cuts of early exits, joined by commas (``input`` for a network of its own), ``auto`` or
-        ``none``.
-    exit_heads
-        Trained heads of these exits, in the order of the network: a callable that returns an
-        `nn.ModuleList` (see `load_model`); ``None`` trains them.
-    bottleneck_at
-        Cut of the bottleneck, ``auto`` or ``none``.
-    preprocess
-        Text form of the steps; ``None`` takes those that fit the samples' dtype.
-    postprocess
-        Text form of the step behind the model (see `parse_postprocess`), ``None`` for none.
-    epochs, train_seconds
-        Bounds on each of the two trainings.
-    exit_loss
-        Part of the score on calibration data that the exits may lose.
-    exit_risk, exit_confidence, exit_rule
-        What the thresholds promise instead (see `Promise`); without `exit_risk` nothing.
-    exit_measure
-        Confidence function of the exits.
-    threads
-        Threads of torch while it trains (see `torch_threads`).
-    learned
-        Folders of ``splitnet train``, each of which becomes a learned path; there is then no
-        automatic bottleneck.
-    codec
-        ``default`` (8 bits and lz4), or ``auto``: levels of the exact paths are chosen on the
-        calibration data.
-    int8_heads
-        Whether every interior boundary also gets a learned path whose head runs in whole numbers.
-    """
-
-    model: str
-    data: str
-    out: Path
-    calib: str | None = None
-    test: str | None = None
-    input: tuple[str, ...] = ()
-    cuts: tuple[str, ...] = ()
-    exit_at: str = AUTO
-    exit_heads: str | None = None
-    bottleneck_at: str = AUTO
-    max_boundaries: int = MAX_BOUNDARIES
-    preprocess: str | None = None
-    postprocess: str | None = None
-    seed: int = 0
-    force: bool = False
-    epochs: int = 6
-    train_seconds: float = 120.0
-    exit_loss: float = 0.005
-    exit_risk: float | None = None
-    exit_confidence: float = 0.95
-    exit_rule: str = "learn-then-test"
-    exit_measure: str = "max-softmax"
-    threads: int = 1
-    learned: tuple[str, ...] = ()
-    codec: str = DEFAULT_CODECS
-    int8_heads: bool = False
-
-    def __post_init__(self) -> None:
-        for name, least in (("max_boundaries", 1), ("epochs", 1), ("seed", 0), ("threads", 1)):
-            if getattr(self, name) < least:
-                flag = "--" + name.replace("_", "-")
-                raise ConfigError(f"{flag} is {getattr(self, name)}, must be at least {least}")
-        if not self.train_seconds > 0:
-            raise ConfigError(f"--train-seconds is {self.train_seconds:g}, must be above 0")
-        if self.codec not in CODECS:
-            raise ConfigError(
-                f"--codec is {self.codec!r}, must be {' or '.join(CODECS)}"
-                f"{nearest(self.codec, CODECS)}"
-            )
-        if not 0 <= self.exit_loss <= 1:
-            raise ConfigError(f"--exit-loss is {self.exit_loss:g}, must be from 0 to 1")
-        if self.int8_heads and self.data.partition(":")[0] == RANDOM:
-            raise ConfigError(
-                "--int8-heads needs calibration data, random samples tell no ranges: give --data"
-            )
-        load_confidence(self.exit_measure)
-        self.exit_wishes()
-
-    def exit_wishes(self) -> ExitWishes:
-        """Return what the exits are to be like."""
-        promise = None
-        if self.exit_risk is not None:
-            promise = Promise(self.exit_risk, self.exit_confidence, self.exit_rule)
-        return ExitWishes(self.exit_measure, self.exit_loss, promise)
 
 
 def build(config: BuildConfig, progress: Progress) -> dict[str, Any]:
@@ -203,6 +102,10 @@ class _Builder:
         self._folder = folder
         self._progress = progress
         self._paths = [LearnedPath(Path(place)) for place in config.learned]
+        self._exits: TrainedExits | None = None
+        if config.exit_heads is not None and Path(config.exit_heads).is_dir():
+            self._exits = TrainedExits(Path(config.exit_heads))
+            self._config = replace(config, exit_at=self._exits.exit_at(config.exit_at, AUTO))
 
     def run(self) -> tuple[Bundle, list[str]]:
         config, progress = self._config, self._progress
@@ -230,7 +133,9 @@ class _Builder:
         )
         labelled = has_labels(model.graph.outputs, last)
         learned_at = self._learned_at(labelled)
-        places = choose_places(choices, cuts, *learned_at)
+        places = choose_places(
+            choices, cuts, *learned_at, self._prefilter_at(model.graph.outputs, last)
+        )
         post = None
         if last is not None:
             post = write_postprocess(last, exported.boundaries, self._folder)
@@ -238,6 +143,7 @@ class _Builder:
         for data in (roles.calibration, roles.test):
             inputs_of(plain, data, range(1))  # what does not fit is said before anything is learned
         heads = list(self._int8_heads(plain, exported, names, roles.calibration))
+        given = self._heads(model, roles.training, steps)
         learned = Learner(
             self._execution(plain),
             exported,
@@ -245,9 +151,10 @@ class _Builder:
             names,
             Schedule(config.epochs, config.train_seconds, seed=config.seed),
             config.exit_wishes(),
-            tuple(self._heads()),
+            given,
             progress,
-            Steps(self._folder, self._depends(plain, roles, choices)),
+            Steps(self._folder, self._depends(plain, roles, choices, given)),
+            config.prefilter_wishes(),
         ).learn(roles, places)
         trained = self._trained(model, roles.training, steps, choices, cuts)
         paths = [*learned.paths, *trained, *heads]
@@ -299,7 +206,13 @@ class _Builder:
         write_tables(found.tables, self._folder)
         return with_levels(contract, found.levels), found.reasons
 
-    def _depends(self, contract: Contract, roles: Roles, choices: tuple[Choice, ...]) -> object:
+    def _depends(
+        self,
+        contract: Contract,
+        roles: Roles,
+        choices: tuple[Choice, ...],
+        heads: Sequence[nn.Module],
+    ) -> object:
         """Return what the learned parts depend on, as JSON."""
         config = self._config
         samples = hashlib.sha256()
@@ -313,28 +226,28 @@ class _Builder:
             [contract.sha256, [choice.name for choice in choices], samples.hexdigest(), sizes],
             [config.data, config.calib, config.seed, config.exit_at, config.bottleneck_at],
             [config.epochs, config.train_seconds, to_json(config.exit_wishes())],
-            [hash_modules(tuple(self._heads()))],
+            [config.interest_at, to_json(config.prefilter_wishes())],
+            [hash_modules(heads)],
         ]
 
-    def _heads(self) -> Iterator[nn.Module]:
-        """Yield the trained heads that are given."""
+    def _heads(
+        self, model: SourceModel, data: Dataset, steps: Sequence[Mapping[str, Any]]
+    ) -> tuple[nn.Module, ...]:
+        """Return the trained heads that are given."""
         spec = self._config.exit_heads
-        if spec is None:
-            return
-        heads = build_module(spec)
-        if not isinstance(heads, nn.ModuleList):
-            raise ModelError(
-                f"{spec} returned a {type(heads).__name__}, but must return a torch.nn.ModuleList, "
-                "one head an exit"
-            )
-        yield from heads
+        if self._exits is not None:
+            (example,) = prepare_row(data, 0, steps)
+            return tuple(self._exits.heads(model, example))
+        return () if spec is None else tuple(module_list(spec))
 
     def _roles(self, forms: Sequence[InputForm]) -> Roles:
         config = self._config
         if config.data.partition(":")[0] == RANDOM:
             return random_roles(config.data, known_forms(config.model, forms), config.seed)
         roles = load_roles(config.data, config.calib, config.test, config.seed)
-        return replace(roles, notes=(*roles.notes, *check_overlap(roles)))
+        notes = [*roles.notes, *check_overlap(roles)]
+        notes += () if self._exits is None else self._exits.check_roles(roles)
+        return replace(roles, notes=tuple(notes))
 
     def _learned_at(self, labelled: bool) -> tuple[str, str]:
         """Return where exit and bottleneck stand.
@@ -356,6 +269,15 @@ class _Builder:
         )
         return exit_at, bottleneck_at
 
+    def _prefilter_at(
+        self, outputs: Sequence[TensorSpec], step: Mapping[str, Any] | None
+    ) -> str | None:
+        """Return where a prefilter is to stand, ``None`` if there is to be none."""
+        wishes = self._config.prefilter_wishes()
+        if wishes is not None:
+            check_interest(wishes.interest, outputs, step)
+        return None if wishes is None else self._config.interest_at
+
     def _steps(self, data: Dataset) -> tuple[Any, ...]:
         if self._config.preprocess is not None:
             return parse_steps(self._config.preprocess)
@@ -364,7 +286,9 @@ class _Builder:
         return default_steps(data.load(0).dtype.name)
 
     def _choose(self, cuts: tuple[Cut, ...], size: int) -> tuple[Choice, ...]:
-        named = (*self._config.exit_at.split(","), self._config.bottleneck_at)
+        config = self._config
+        named = (*config.exit_at.split(","), config.bottleneck_at)
+        named += () if config.interest is None else (config.interest_at,)
         must = [name for name in named if name not in (AUTO, NONE, INPUT)]
         must += [name for path in self._paths for name in path.must]
         return choose_boundaries(
@@ -385,30 +309,33 @@ class _Builder:
     ) -> Bundle:
         """Measure everything and write all that is not a graph."""
         execution = self._execution(contract)
-        table = make_table(execution, learned.exits, roles.test, self._progress)
+        heads, data = learned.heads, roles.test
+        table = make_table(execution, learned.exits, data, self._progress, learned.prefilter)
         rows = range(min(golden_count(contract), len(roles.test)))
         inputs = inputs_of(contract, roles.test, rows)
-        golden = make_golden(execution, learned.exits, inputs, model.reference)
+        golden = make_golden(execution, heads, inputs, model.reference)
         single = Execution(self._folder, contract, PROFILE_THREADS, batch=1)
-        profile = profile_bundle(single, learned.exits, roles.test, PROFILE_THREADS, self._progress)
+        profile = profile_bundle(single, heads, data, PROFILE_THREADS, self._progress)
         fused, profile = keep_fused(
             exported.fused, single, profile, roles.test, self._folder, self._progress
         )
+        in_order = sorted(heads, key=lambda head: head.boundary)
         costs, flops = stage_costs(contract, exported, learned.exit_files, paths)
         advice = Advice(
             contract_sha256=contract.sha256,
             exits=learned.exits,
-            plans=make_plans(contract, learned.exits),
+            plans=make_plans(contract, in_order),
             profiles=(profile,),
             costs=costs,
             sample_table=self._write(TABLE_FILE, table.to_bytes()),
             golden=self._write(GOLDEN_FILE, golden_bytes(golden)),
-            roles={**self._origin(roles), "exits": learned.exit_origin},
+            roles={**self._origin(roles), **learned.origin},
             flops=flops,
             fused=fused,
-            work=stage_work(self._folder, contract, learned.exits, fused),
+            work=stage_work(self._folder, contract, heads, fused),
             sizes=execution.sizes(inputs),
             extra_bytes=extra_bytes(self._folder, contract),
+            prefilter=learned.prefilter,
         )
         self._write(CONTRACT_FILE, _json(contract.to_json()))
         self._write(ADVICE_FILE, _json(advice.to_json()))

@@ -50,7 +50,9 @@ def main_build(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--cuts", metavar="A,B,...", help="module paths or ids of cuts")
     parser.add_argument("--codec", metavar="HOW", help="codecs of exact paths: default or auto")
     parser.add_argument("--exit-at", metavar="A,B,...", help="cuts of exits, input, auto or none")
-    parser.add_argument("--exit-heads", metavar="SPEC", help="trained heads of these exits")
+    parser.add_argument(
+        "--exit-heads", metavar="SPEC", help="trained heads of these exits, or results"
+    )
     parser.add_argument("--bottleneck-at", metavar="A", help="cut of the bottleneck, auto or none")
     parser.add_argument(
         "--learned", metavar="DIR,...", help="results of splitnet train that become learned paths"
@@ -87,6 +89,16 @@ def main_build(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--exit-measure", metavar="NAME", help="max-softmax (default), entropy or margin"
     )
+    parser.add_argument(
+        "--interest", metavar="A,B,...", help="labels of interest: a prefilter skips what has none"
+    )
+    parser.add_argument(
+        "--interest-at", metavar="A", help="cut of the prefilter, input or auto (the first cut)"
+    )
+    parser.add_argument(
+        "--interest-recall", metavar="X", help="certify this share of what is of interest (0.99)"
+    )
+    parser.add_argument("--interest-confidence", metavar="X", help="confidence of that (0.95)")
     parser.add_argument("--threads", metavar="N", help="threads of the trainings (1)")
     parser.add_argument("--seed", metavar="N", help="seed of splits and trainings (0)")
     parser.add_argument(

@@ -45,10 +45,13 @@ class Dataset:
         Arrays, or paths of images that are read on demand, and labels.
     source
         Where they came from, for people.
+    numbers
+        Numbers of the samples there; ``None`` if they are all of them in their order.
     """
 
     samples: Samples
     source: str
+    numbers: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -69,11 +72,16 @@ class Dataset:
     def name(self, index: int) -> str:
         """Return what to call sample `index` in a message."""
         item = self.samples.x[index]
-        return str(item) if isinstance(item, Path) else f"sample {index} of {self.source}"
+        if isinstance(item, Path):
+            return str(item)
+        number = index if self.numbers is None else int(self.numbers[index])
+        return f"sample {number} of {self.source}"
 
     def rows(self, indices: Sequence[int] | NDArray[np.int64]) -> Dataset:
         """Return the samples of `indices` in that order."""
-        return Dataset(self.samples.pick(np.asarray(indices, np.int64)), self.source)
+        chosen = np.asarray(indices, np.int64)
+        numbers = chosen if self.numbers is None else self.numbers[chosen]
+        return Dataset(self.samples.pick(chosen), self.source, numbers)
 
 
 @dataclass(frozen=True, slots=True)

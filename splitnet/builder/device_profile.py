@@ -251,7 +251,7 @@ def _jobs(config: ProfileConfig, bundle: Bundle) -> list[Job]:
         data = load_data(config.data, "test")
         sample, inputs = data.sample(0), inputs_of(contract, data, [0])
     single = Execution(config.bundle, contract, config.threads, batch=1)
-    jobs = list(single_jobs(single, advice.exits, advice.fused, inputs, sample))
+    jobs = list(single_jobs(single, advice.heads, advice.fused, inputs, sample))
     several = [batch for batch in dict.fromkeys(config.batches) if batch > 1]
     if several and config.samples is None:
         jobs += batch_jobs(Execution(config.bundle, contract, config.threads), inputs, several)
@@ -271,7 +271,7 @@ def _make_work(directory: Path, bundle: Bundle) -> dict[str, Work]:
     from splitnet.builder.static_work import stage_work
 
     advice = bundle.advice
-    return stage_work(directory, bundle.contract, advice.exits, advice.fused)
+    return stage_work(directory, bundle.contract, advice.heads, advice.fused)
 
 
 def _stages(jobs: Sequence[Job], measured: dict[str, Measured]) -> dict[str, StageTime]:

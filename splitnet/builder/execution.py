@@ -15,7 +15,13 @@ from splitnet.bundle import Contract, GraphRef, Hop
 from splitnet.errors import ConfigError, TensorMismatchError
 from splitnet.runtime.directory import load_tables
 from splitnet.runtime.inputs import arrange, prepare_inputs, with_batch
-from splitnet.runtime.payloads import decode_samples, dynamic_dims, dynamic_names, encode_tensors
+from splitnet.runtime.payloads import (
+    decode_samples,
+    dynamic_dims,
+    dynamic_names,
+    encode_tensors,
+    naming,
+)
 from splitnet.runtime.sessions import GraphStore
 
 Array: TypeAlias = NDArray[Any]
@@ -72,7 +78,8 @@ class Execution:
         """Return the payload of each sample of a batch."""
         codecs = self.contract.path(path).levels[level].codecs[0]
         samples = ([tensor[i : i + 1] for tensor in tensors] for i in range(len(tensors[0])))
-        return [encode_tensors(codecs, sample, self._context) for sample in samples]
+        with naming(path, level):
+            return [encode_tensors(codecs, sample, self._context) for sample in samples]
 
     def dims(self, path: str, tensors: Sequence[Array]) -> tuple[int, ...]:
         """Return the dynamic dimensions of tensors that `path` sends."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from splitnet.builder.promises import exit_promise, promise_rows, skip_promise
 from splitnet.bundle import Bundle
 from splitnet.bundle.contract import Path
 from splitnet.values import (
@@ -61,6 +62,8 @@ def describe(bundle: Bundle) -> dict[str, Any]:
             }
             for head in advice.exits
         ],
+        "promise": exit_promise(bundle),
+        "prefilter": skip_promise(bundle),
         "fused": [
             {"first": run.first, "stop": run.stop, "file": run.graph.file} for run in advice.fused
         ],
@@ -98,8 +101,13 @@ def tables(content: dict[str, Any]) -> Tables:
             [_exit_row(head) for head in content["exits"]],
         ),
         (
+            "promises",
+            ("of", "promise", "confidence", "certified on", "test samples", "speed-up"),
+            promise_rows(content["promise"], content["prefilter"]),
+        ),
+        (
             "plans",
-            ("plan", "accuracy", "bytes", "exit share"),
+            ("plan", "accuracy", "bytes", "ends early"),
             [_plan_row(plan) for plan in content["plans"]],
         ),
         *(

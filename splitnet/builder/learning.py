@@ -1,4 +1,4 @@
-"""The learned parts of a bundle: early exits and a bottleneck on cached features."""
+"""The learned parts of a bundle: prefilter, early exits and a bottleneck on cached features."""
 
 from __future__ import annotations
 
@@ -14,23 +14,30 @@ from torch import nn
 
 from splitnet.builder.assembly import LEARNED_PATH, LearnedFiles
 from splitnet.builder.data import Roles
-from splitnet.builder.execution import Execution
+from splitnet.builder.execution import Execution, batches
 from splitnet.builder.exit_building import ExitWishes, LearnedExits, build_exits
 from splitnet.builder.features import Features, collect_features
 from splitnet.builder.places import ExitPlace, Places
+from splitnet.builder.prefilter_building import (
+    LearnedPrefilter,
+    PrefilterWishes,
+    build_prefilter,
+)
 from splitnet.builder.resume import Steps
 from splitnet.builder.segments import Exported, GraphFile, export_module
 from splitnet.builder.tail import load_tail
-from splitnet.bundle import ExitHead, GraphRef
+from splitnet.bundle import ExitHead, GraphRef, Prefilter
 from splitnet.console import Progress
 from splitnet.errors import ModelError
+from splitnet.runtime.reading import answer_form
 from splitnet.training.bottleneck import Bottleneck, Tail, Teacher, train_bottleneck
 from splitnet.training.loop import Schedule
+from splitnet.values import SKIP
 
 SIGN_ROWS = 64
 """Samples that tell whether a boundary tensor can be negative."""
 
-_EXITS, _BOTTLENECK = "exits", "bottleneck"
+_EXITS, _BOTTLENECK, _PREFILTER = "exits", "bottleneck", "prefilter"
 """Names of the steps that an interrupted build keeps."""
 
 
@@ -44,13 +51,27 @@ class LearnedBottleneck:
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """What was learned, as files and as entries of the documents."""
+    """What was learned, as files and as entries of the documents.
+
+    Attributes
+    ----------
+    exit_files
+        Those of the prefilter too.
+    origin
+        How thresholds were chosen, of exits and of the prefilter.
+    """
 
     exits: tuple[ExitHead, ...]
     exit_files: dict[str, GraphFile]
-    exit_origin: Mapping[str, Any]
+    origin: Mapping[str, Any]
     bottleneck: LearnedFiles | None
     notes: tuple[str, ...]
+    prefilter: Prefilter | None = None
+
+    @property
+    def heads(self) -> tuple[ExitHead, ...]:
+        """The prefilter's head, if there is one, and those of the exits."""
+        return (() if self.prefilter is None else (self.prefilter.head,)) + self.exits
 
     @property
     def paths(self) -> tuple[LearnedFiles, ...]:
@@ -71,6 +92,8 @@ class Learner:
         What the exits are to be like, and their heads if they are trained already.
     steps
         Where what is learned is kept in case the build is interrupted.
+    interest
+        What a prefilter is to let through.
     """
 
     def __init__(
@@ -84,7 +107,9 @@ class Learner:
         heads: Sequence[nn.Module],
         progress: Progress,
         steps: Steps,
+        interest: PrefilterWishes | None = None,
     ) -> None:
+        self._interest = interest
         self._steps = steps
         self._execution = execution
         self._exported = exported
@@ -100,10 +125,13 @@ class Learner:
         """Train what `places` asks for; what an interrupted build had learned is not done again."""
         exits = self._kept_exits() if places.exits else LearnedExits()
         bottleneck = None if places.bottleneck is None else self._kept_bottleneck()
+        prefilter = None if places.prefilter is None else self._kept_prefilter()
         wanted = {
             *(place.boundary for place in places.exits if exits is None),
             *(place for place in [places.bottleneck] if place is not None and bottleneck is None),
         }
+        if places.prefilter is not None and prefilter is None:
+            wanted.add(places.prefilter.boundary)
         if wanted:
             wanted.add(self._end)
             training, calibration = (
@@ -118,23 +146,36 @@ class Learner:
             if exits is None:
                 exits = self._exits(training, calibration, places.exits)
                 self._steps.save(_EXITS, exits, [file.ref for file in exits.files])
+            if places.prefilter is not None and prefilter is None:
+                prefilter = self._prefilter(training, calibration, places.prefilter)
+                self._steps.save(_PREFILTER, prefilter, [prefilter.file.ref])
             if places.bottleneck is not None and bottleneck is None:
                 bottleneck = self._bottleneck(training, calibration, places.bottleneck)
                 self._steps.save(_BOTTLENECK, bottleneck, _graphs(bottleneck.files))
         exits = exits or LearnedExits()
-        for found in (exits, bottleneck):
+        for found in (prefilter, exits, bottleneck):
             self._notes += found.notes if found is not None else ()
+        files = {head.id: file for head, file in zip(exits.heads, exits.files, strict=True)}
+        origin: dict[str, Any] = {"exits": exits.origin}
+        if prefilter is not None:
+            files[SKIP] = prefilter.file
+            origin["prefilter"] = prefilter.origin
         return Learned(
             exits.heads,
-            {head.id: file for head, file in zip(exits.heads, exits.files, strict=True)},
-            exits.origin,
+            files,
+            origin,
             bottleneck.files if bottleneck else None,
             tuple(self._notes),
+            prefilter.prefilter if prefilter else None,
         )
 
     def _kept_exits(self) -> LearnedExits | None:
         found = self._steps.load(_EXITS, LearnedExits)
         return found if found and self._steps.restore([f.ref for f in found.files]) else None
+
+    def _kept_prefilter(self) -> LearnedPrefilter | None:
+        found = self._steps.load(_PREFILTER, LearnedPrefilter)
+        return found if found and self._steps.restore([found.file.ref]) else None
 
     def _kept_bottleneck(self) -> LearnedBottleneck | None:
         found = self._steps.load(_BOTTLENECK, LearnedBottleneck)
@@ -159,6 +200,39 @@ class Learner:
             self._folder,
             self._progress,
         )
+
+    def _prefilter(
+        self, training: Features, calibration: Features, place: ExitPlace
+    ) -> LearnedPrefilter:
+        assert self._interest is not None  # it has a place
+        return build_prefilter(
+            place,
+            training,
+            calibration,
+            (self._nothing(training), self._nothing(calibration)),
+            self._interest,
+            self._schedule,
+            self._exported.whole.flops,
+            self._folder,
+            self._progress,
+        )
+
+    def _nothing(self, features: Features) -> NDArray[np.bool_]:
+        """Return in which samples nothing is of interest; without labels the whole network says."""
+        assert self._interest is not None
+        form = answer_form(self._execution.contract)
+        if features.data.y is not None:
+            found = [form.nothing(features.data.y, self._interest.interest)]
+        else:
+            outputs = features.at[self._end]
+            found = [
+                form.nothing(
+                    form.truth(self._execution.answer([np.array(outputs[rows.start : rows.stop])])),
+                    self._interest.interest,
+                )
+                for rows in batches(len(outputs))
+            ]
+        return np.concatenate(found)
 
     def _bottleneck(
         self, training: Features, calibration: Features, place: int

@@ -21,6 +21,7 @@ from splitnet.builder.torch_export import export_program, export_torch, load_pro
 from splitnet.builder.torch_source import build_module
 from splitnet.errors import ModelError
 from splitnet.runtime.sessions import Graph as Session
+from splitnet.values import DTYPE_BYTES
 
 Array: TypeAlias = NDArray[Any]
 Reference: TypeAlias = Callable[[Sequence[Array]], list[Array]]
@@ -63,8 +64,8 @@ def load_model(spec: str, example: Sequence[Array], axes: Sequence[Axes] = ()) -
     Parameters
     ----------
     spec
-        ``module:callable``, ``path/to/file.py:callable``, ``path/to/model.onnx`` or
-        ``path/to/program.pt2``.
+        ``module:callable``, ``path/to/file.py:callable``, ``path/to/model.onnx``,
+        ``path/to/program.pt2``, or results of exits that the network learned along with.
     example
         One prepared sample: each input with its batch dimension, ``(1, ...)``.
     axes
@@ -89,7 +90,7 @@ def load_model(spec: str, example: Sequence[Array], axes: Sequence[Axes] = ()) -
             path.stem, proto, _one_by_one(lambda batch: run_torch(original, batch)), None, example
         )
     module = build_module(spec)
-    name = spec.rpartition(":")[2]
+    name = path.name if path.is_dir() else spec.rpartition(":")[2]
     return source_from_torch(name, module, example, axes)
 
 
@@ -118,6 +119,7 @@ def _prove(proto: onnx.ModelProto, reference: Reference, example: Sequence[Array
     pair = [np.concatenate([array, np.flip(array, axis=-1)]) for array in example]
     run = open_runner(proto)
     expected = _one_by_one(reference)(pair)
+    _check_dtypes(expected)
     single = _one_by_one(run)(pair)
     limits = [TOLERANCE * float(np.abs(output).max(initial=0)) for output in expected]
     for found, output, limit in zip(single, expected, limits, strict=True):
@@ -134,6 +136,15 @@ def _prove(proto: onnx.ModelProto, reference: Reference, example: Sequence[Array
     for found, output, limit in zip(together, single, limits, strict=True):
         if not distance(found, output) <= limit:
             raise ModelError(f"the model's answers change when samples are batched: {_UNBATCHED}")
+
+
+def _check_dtypes(outputs: Sequence[Array]) -> None:
+    for output in outputs:
+        if output.dtype.name not in DTYPE_BYTES:
+            raise ModelError(
+                f"the model answers with {output.dtype}, which no bundle carries; convert what it "
+                f"returns, for instance by .float(), to one of {', '.join(DTYPE_BYTES)}"
+            )
 
 
 def distance(a: Array, b: Array) -> float:

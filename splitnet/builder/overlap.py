@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from itertools import combinations
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from splitnet.builder.data import Dataset, Roles
 from splitnet.errors import ConfigError
+from splitnet.training.results import DIGEST_BYTES
 
 MAX_OVERLAP = 0.01
 """Real data sets hold a few duplicates; above this share of a role it is the wrong data."""
@@ -42,11 +44,37 @@ def check_overlap(roles: Roles) -> tuple[str, ...]:
     return tuple(notes)
 
 
+def check_learned_from(known: Collection[bytes], what: str, roles: Roles) -> tuple[str, ...]:
+    """Return what a person should know of samples that something was trained on elsewhere.
+
+    Parameters
+    ----------
+    known
+        Digests of its training samples.
+    what
+        Its name for people.
+
+    Raises
+    ------
+    ConfigError
+        More than `MAX_OVERLAP` of the calibration or of the test data is among them.
+    """
+    notes = []
+    for role, data in (("calibration", roles.calibration), ("test", roles.test)):
+        same = sum(digest in known for digest in digests(data))
+        told = f"{same} of {len(data)} {role} samples ({data.source}) have trained {what}"
+        if same > MAX_OVERLAP * len(data):
+            raise ConfigError(f"{told}: give {role} data that is new to it")
+        if same:
+            notes.append(told)
+    return tuple(notes)
+
+
 def digests(data: Dataset) -> list[bytes]:
     """Return a digest of each sample: of its file, or of its arrays."""
     found = []
     for index, sample in enumerate(data.samples.x):
-        digest = hashlib.blake2b(digest_size=16)
+        digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
         if isinstance(sample, Path):
             digest.update(sample.read_bytes())
         else:

@@ -17,6 +17,9 @@ INPUT = "input"
 EXIT_SHARE = 1 / 3
 """Part of the work after which an automatic exit stands: early enough to save most of it."""
 
+PREFILTER_SHARE = 0.0
+"""An automatic prefilter stands at the first boundary: what it skips shall cost little."""
+
 BOTTLENECK_SHARE = 1 / 2
 """Part of the work after which an automatic bottleneck stands: features are already small, and
 half of the work still moves to the cloud."""
@@ -36,17 +39,28 @@ class ExitPlace:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """The exits in the order of their boundaries, the bottleneck's boundary if any, and why."""
+    """The exits in the order of their boundaries, the bottleneck's boundary if any, and why.
+
+    Attributes
+    ----------
+    prefilter
+        Where the prefilter stands, ``None`` if there is none.
+    """
 
     exits: tuple[ExitPlace, ...]
     bottleneck: int | None
     notes: tuple[str, ...]
+    prefilter: ExitPlace | None = None
 
 
 def choose_places(
-    choices: Sequence[Choice], cuts: Sequence[Cut], exit_at: str, bottleneck_at: str
+    choices: Sequence[Choice],
+    cuts: Sequence[Cut],
+    exit_at: str,
+    bottleneck_at: str,
+    prefilter_at: str | None = None,
 ) -> Places:
-    """Return where to learn exits and a bottleneck.
+    """Return where to learn exits, a bottleneck and a prefilter.
 
     Parameters
     ----------
@@ -56,18 +70,15 @@ def choose_places(
         Cuts among `choices`, joined by commas, ``input``, ``auto`` or ``none``.
     bottleneck_at
         A cut among `choices`, ``auto`` or ``none``.
+    prefilter_at
+        A cut among `choices`, ``input`` or ``auto``; ``None`` if there is to be none.
 
     Raises
     ------
     PartitionError
         The tensor of a named cut is not of a form that can be learned from.
     """
-    found = [
-        (0, "exit at the input, as asked for")
-        if at == INPUT
-        else _place("exit", at, choices, cuts, EXIT_SHARE, _unfit_for_exit, LAST_EXIT_SHARE)
-        for at in exit_at.split(",")
-    ]
+    found = [_exit_place("exit", at, choices, cuts, EXIT_SHARE) for at in exit_at.split(",")]
     standing = [(INPUT, 0.0), *((choice.name, work_share(choice.cut)) for choice in choices)]
     exits = [
         ExitPlace(standing[number][0], number, standing[number][1])
@@ -77,12 +88,28 @@ def choose_places(
     bottleneck, bottleneck_note = _place(
         "bottleneck", bottleneck_at, choices, cuts, BOTTLENECK_SHARE, _unfit_for_bottleneck, 1.0
     )
-    return Places(tuple(exits), bottleneck, (*exit_notes, bottleneck_note))
+    notes = [*exit_notes, bottleneck_note]
+    prefilter = None
+    if prefilter_at is not None:
+        number, note = _exit_place("prefilter", prefilter_at, choices, cuts, PREFILTER_SHARE)
+        notes.append(note)
+        if number is not None:
+            prefilter = ExitPlace(standing[number][0], number, standing[number][1])
+    return Places(tuple(exits), bottleneck, tuple(notes), prefilter)
 
 
 def work_share(cut: Cut) -> float:
     """Return the part of the network's FLOPs that is done before `cut`."""
     return cut.flops_before / ((cut.flops_before + cut.flops_after) or 1)
+
+
+def _exit_place(
+    what: str, at: str, choices: Sequence[Choice], cuts: Sequence[Cut], share: float
+) -> tuple[int | None, str]:
+    """Return where a head stands that may also stand at the input."""
+    if at == INPUT:
+        return 0, f"{what} at the input, as asked for"
+    return _place(what, at, choices, cuts, share, _unfit_for_exit, LAST_EXIT_SHARE)
 
 
 def _place(

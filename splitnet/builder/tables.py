@@ -9,22 +9,29 @@ from numpy.typing import NDArray
 
 from splitnet.builder.data import Dataset
 from splitnet.builder.execution import Array, Execution, batches, inputs_of
-from splitnet.bundle import ExitHead, SampleTable
+from splitnet.bundle import ExitHead, Prefilter, SampleTable
 from splitnet.bundle.sample_table import ExitRows, PathRows
 from splitnet.console import Progress
 from splitnet.runtime.answers import load_confidence
 from splitnet.runtime.reading import AnswerForm, answer_form
+from splitnet.values import SKIP
 
 
 def make_table(
-    execution: Execution, exits: Sequence[ExitHead], data: Dataset, progress: Progress
+    execution: Execution,
+    exits: Sequence[ExitHead],
+    data: Dataset,
+    progress: Progress,
+    prefilter: Prefilter | None = None,
 ) -> SampleTable:
     """Return the rows of all samples of `data`; payloads are really encoded and decoded.
 
-    Without labels the whole network's own answers count as right.
+    Without labels the whole network's own answers count as right. The rows of a prefilter are those
+    of an exit that always answers "nothing of interest".
     """
     form = answer_form(execution.contract)
-    exit_parts: dict[str, list[ExitRows]] = {head.id: [] for head in exits}
+    heads = [*exits, *([] if prefilter is None else [prefilter.head])]
+    exit_parts: dict[str, list[ExitRows]] = {head.id: [] for head in heads}
     path_parts: dict[tuple[str, int], list[PathRows]] = {
         (path.id, level): []
         for path in execution.contract.paths
@@ -37,10 +44,13 @@ def make_table(
             truth = form.truth(execution.answer(boundaries[-1]))
         else:
             truth = data.y[rows.start : rows.stop]
-        for head in exits:
+        for head in heads:
             outputs = execution.run(head.graph, boundaries[head.boundary])
             confidence = load_confidence(head.confidence)(outputs[0], head.temperature)
-            right = form.score(execution.answer(outputs), truth)
+            if prefilter is not None and head.id == SKIP:
+                right = form.nothing(truth, prefilter.interest)
+            else:
+                right = form.score(execution.answer(outputs), truth)
             exit_parts[head.id].append(ExitRows(_float(right), _float(confidence)))
         for key, parts in path_parts.items():
             parts.append(_path_rows(execution, form, key, boundaries, truth))

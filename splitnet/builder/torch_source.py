@@ -15,6 +15,8 @@ import torch
 from splitnet.builder.reasons import named_line
 from splitnet.config import nearest
 from splitnet.errors import ConfigError, ModelError
+from splitnet.training.exit_results import ExitResults, load_network
+from splitnet.training.results import Folder
 
 
 def build_module(spec: str) -> torch.nn.Module:
@@ -23,7 +25,8 @@ def build_module(spec: str) -> torch.nn.Module:
     Parameters
     ----------
     spec
-        ``module:callable`` (installed or in the working directory), ``path/to/file.py:callable``.
+        ``module:callable`` (installed or in the working directory), ``path/to/file.py:callable``,
+        or a folder of exits that were trained jointly: their network.
 
     Raises
     ------
@@ -31,7 +34,11 @@ def build_module(spec: str) -> torch.nn.Module:
         The module, file or callable does not exist.
     ModelError
         It cannot be imported, fails, or returns anything else.
+    TrainingError
+        The folder holds something else.
     """
+    if Path(spec).is_dir():
+        return _trained(Folder(Path(spec)))
     place, separator, name = spec.rpartition(":")
     if not separator or not place or not name:
         raise ConfigError(
@@ -56,6 +63,13 @@ def build_module(spec: str) -> torch.nn.Module:
             f"{spec} returned a {type(network).__name__}, but must return a torch.nn.Module"
         )
     return network.eval()
+
+
+def _trained(folder: Folder) -> torch.nn.Module:
+    """Return the network as a joint training of exits left it."""
+    network = build_module(str(folder.read(ExitResults).settings["model"]))
+    load_network(folder, network)
+    return network
 
 
 @contextmanager

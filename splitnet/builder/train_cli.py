@@ -29,7 +29,7 @@ _EXAMPLE = """example:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Train a learned path by a recipe; return the exit code."""
+    """Train a learned path, or exits, by a recipe; return the exit code."""
     parser = Parser(prog="splitnet train", description=main.__doc__, epilog=_EXAMPLE)
     parser.add_argument("recipe", metavar="RECIPE.toml", type=Path)
     parser.add_argument(
@@ -83,11 +83,21 @@ def _show_trial(found: dict[str, Any], arguments: argparse.Namespace) -> int:
     if arguments.json:
         emit_json(found)
         return EXIT_OK
+    if "exits" in found:
+        work = {name: f"{flops / found['flops']:.1%}" for name, flops in found["exits"].items()}
+        print_table("work of the heads", ("exit", "share"), list(work.items()))
     rows: list[tuple[object, ...]] = [
         (name, f"{seconds / 60:.1f}") for name, seconds in found["stages_s"].items()
     ]
     rows.append(("all", f"{found['total_s'] / 60:.1f}"))
     print_table("expected time of each stage", ("stage", "minutes"), rows)
+    if "latent" in found:
+        _show_latent(found)
+    _say_notes(found)
+    return EXIT_OK
+
+
+def _show_latent(found: dict[str, Any]) -> None:
     print_table(
         "payload before any training",
         ("level", "bytes"),
@@ -97,8 +107,6 @@ def _show_trial(found: dict[str, Any], arguments: argparse.Namespace) -> int:
     shape = "x".join(map(str, found["latent"][1:]))
     share = flops["encoder"] / flops["network"]
     say(f"latent {shape}; the encoder costs {share:.1%} of the network's work")
-    _say_notes(found)
-    return EXIT_OK
 
 
 def _show_results(found: dict[str, Any], arguments: argparse.Namespace) -> int:
@@ -106,8 +114,28 @@ def _show_results(found: dict[str, Any], arguments: argparse.Namespace) -> int:
         emit_json(found)
         return EXIT_OK
     whole = found["teacher"][1]
-    title = "levels on the test samples"
+    what = "exits" if "exits" in found else "levels"
+    title = f"{what} on the test samples"
     title += "" if whole is None else f" (teacher: {whole:.2%})"
+    if "exits" in found:
+        _show_exits(found, title)
+    else:
+        _show_levels(found, title)
+    _say_notes(found)
+    say(f"trained in {found['seconds']:.0f} s: {found['out']}")
+    return EXIT_OK
+
+
+def _show_exits(found: dict[str, Any], title: str) -> None:
+    rows: list[tuple[object, ...]] = [
+        (exit_["place"], f"{exit_['test']:.2%}", f"{exit_['flops'] / found['flops']:.1%}")
+        for exit_ in found["exits"]
+    ]
+    rows.append(("the network", f"{found['whole'][1]:.2%}", ""))
+    print_table(title, ("exit", "accuracy", "work"), rows)
+
+
+def _show_levels(found: dict[str, Any], title: str) -> None:
     print_table(
         title,
         ("level", "accuracy", "bytes"),
@@ -116,9 +144,6 @@ def _show_results(found: dict[str, Any], arguments: argparse.Namespace) -> int:
             for level in found["levels"]
         ],
     )
-    _say_notes(found)
-    say(f"trained in {found['seconds']:.0f} s: {found['out']}")
-    return EXIT_OK
 
 
 def _say_notes(found: dict[str, Any]) -> None:

@@ -150,7 +150,7 @@ def _check_complete(bundle: Bundle, golden: Golden) -> None:
     missing = [plan_key(*key) for key in sorted(wanted - golden.paths.keys())]
     if bundle.contract.postprocess is not None and not golden.answers:
         missing.append("the postprocess graph")
-    missing += [head.id for head in bundle.advice.exits if head.id not in golden.exits]
+    missing += [head.id for head in bundle.advice.heads if head.id not in golden.exits]
     if missing:
         raise BundleError(f"there are no golden vectors for {', '.join(missing)}; build it again")
 
@@ -185,7 +185,7 @@ def _golden_checks(
     if bundle.contract.postprocess is not None:
         answers = execution.answer(golden.reference)
         yield unlabelled("postprocess (golden)", answers, golden.answers)
-    for head in bundle.advice.exits:
+    for head in bundle.advice.heads:
         output = execution.run(head.graph, boundaries[head.boundary])[0]
         yield compare(f"exit {head.id} (golden)", [output], [golden.exits[head.id]])
     for run in bundle.advice.fused:

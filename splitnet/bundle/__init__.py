@@ -1,6 +1,6 @@
 """The bundle: a contract that both sides share, and advice that helps the edge choose."""
 
-from splitnet.bundle.advice import Advice, ExitHead, FusedRun, Work
+from splitnet.bundle.advice import Advice, ExitHead, FusedRun, Prefilter, Work
 from splitnet.bundle.contract import (
     Boundary,
     Contract,
@@ -29,6 +29,7 @@ __all__ = [
     "PathRows",
     "PlanStatistics",
     "Postprocess",
+    "Prefilter",
     "SampleTable",
     "Segment",
     "Work",

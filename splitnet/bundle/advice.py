@@ -11,7 +11,7 @@ from splitnet.bundle.contract_checks import check_graph, check_id, check_sha256
 from splitnet.bundle.json_form import Reader, to_json
 from splitnet.config import nearest
 from splitnet.errors import BundleError
-from splitnet.values import Plan, Profile, StageTime
+from splitnet.values import SKIP, Plan, Profile, StageTime
 
 ADVICE_VERSION = 1
 """Version of ``advice.json``; a reader refuses any other."""
@@ -31,6 +31,25 @@ class ExitHead:
     temperature: float
     confidence: str
     threshold: float
+
+
+@dataclass(frozen=True, slots=True)
+class Prefilter:
+    """A head that ends requests in whose input there is nothing of interest; nothing is sent then.
+
+    Attributes
+    ----------
+    head
+        Named `SKIP`. Its output is ``(N, 2)``: logits of nothing and of something of interest.
+        A request ends where the confidence in nothing reaches the threshold; where it does not,
+        it goes on as if there were no prefilter.
+    interest
+        The labels, or classes of boxes, of interest: a sample with one of them should not end
+        there; empty: with any.
+    """
+
+    head: ExitHead
+    interest: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +112,8 @@ class Advice:
     extra_bytes
         Size of the files of each learned path that no segment needs, by name; other learned paths
         may share them. Empty in bundles of older builds.
+    prefilter
+        What decides that nothing is sent, ``None`` if nothing does.
     """
 
     contract_sha256: str
@@ -108,6 +129,7 @@ class Advice:
     work: Mapping[str, Work] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
     extra_bytes: Mapping[str, int] = field(default_factory=dict)
+    prefilter: Prefilter | None = None
 
     def __post_init__(self) -> None:
         check_sha256(self.contract_sha256, "advice.json: contract_sha256")
@@ -115,6 +137,10 @@ class Advice:
         check_graph(self.golden, "advice.json: golden")
         for i, head in enumerate(self.exits):
             _check_exit(head, f"advice.json: exits[{i}]")
+            if head.id == SKIP:
+                raise BundleError(f"advice.json: exits[{i}].id: {SKIP!r} names the prefilter")
+        if self.prefilter is not None:
+            _check_prefilter(self.prefilter, "advice.json: prefilter")
         for i, run in enumerate(self.fused):
             check_graph(run.graph, f"advice.json: fused[{i}].graph")
         for name, size in self.sizes.items():
@@ -124,9 +150,18 @@ class Advice:
             if size < 0:
                 raise BundleError(f"advice.json: extra_bytes.{name}: is {size}, must be at least 0")
         for i, plan in enumerate(self.plans):
-            _check_rule(plan, {head.id for head in self.exits}, f"advice.json: plans[{i}]")
+            _check_rule(plan, {head.id for head in self.heads}, f"advice.json: plans[{i}]")
         for i, profile in enumerate(self.profiles):
             _check_profile(profile, f"advice.json: profiles[{i}]")
+
+    @property
+    def heads(self) -> tuple[ExitHead, ...]:
+        """The prefilter's head and those of the exits, in the order in which a request meets them.
+
+        At the same boundary the prefilter comes first.
+        """
+        first = () if self.prefilter is None else (self.prefilter.head,)
+        return tuple(sorted((*first, *self.exits), key=lambda head: head.boundary))
 
     def check_against(self, contract: Contract) -> None:
         """Raise `BundleError` if this advice speaks of what `contract` does not have."""
@@ -140,6 +175,9 @@ class Advice:
             if head.boundary > last:
                 place = f"advice.json: exits[{i}].boundary"
                 raise BundleError(f"{place}: is {head.boundary}, must be from 0 to {last}")
+        if self.prefilter is not None and self.prefilter.head.boundary > last:
+            place, boundary = "advice.json: prefilter.head.boundary", self.prefilter.head.boundary
+            raise BundleError(f"{place}: is {boundary}, must be from 0 to {last}")
         for i, run in enumerate(self.fused):
             if not 0 <= run.first < run.stop - 1 < last:
                 raise BundleError(
@@ -161,7 +199,7 @@ class Advice:
             raise BundleError(
                 f"{where}.level: is {plan.level}, the path {path.id!r} has {count} levels, from 0"
             )
-        boundaries = {head.id: head.boundary for head in self.exits}
+        boundaries = {head.id: head.boundary for head in self.heads}
         for i, step in enumerate(plan.exits):
             if boundaries[step.exit] > path.hops[0].boundary:
                 raise BundleError(
@@ -194,6 +232,14 @@ def _check_exit(head: ExitHead, where: str) -> None:
         raise BundleError(f"{where}.boundary: is {head.boundary}, must be at least 0")
     if head.temperature <= 0:
         raise BundleError(f"{where}.temperature: is {head.temperature}, must be above 0")
+
+
+def _check_prefilter(prefilter: Prefilter, where: str) -> None:
+    _check_exit(prefilter.head, f"{where}.head")
+    if prefilter.head.id != SKIP:
+        raise BundleError(f"{where}.head.id: is {prefilter.head.id!r}, must be {SKIP!r}")
+    if min(prefilter.interest, default=0) < 0:
+        raise BundleError(f"{where}.interest: is {list(prefilter.interest)}, must be labels")
 
 
 def _check_rule(plan: Plan, exits: set[str], where: str) -> None:

@@ -30,7 +30,7 @@ class Bundle:
 
     def __post_init__(self) -> None:
         self.advice.check_against(self.contract)
-        for head in self.advice.exits:
+        for head in self.advice.heads:
             if head.id not in self.table.exits:
                 raise BundleError(f"the sample table has no rows for the exit {head.id!r}")
         for path in self.contract.paths:

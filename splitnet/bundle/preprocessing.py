@@ -61,6 +61,7 @@ _STEPS: Mapping[str, Mapping[str, Argument]] = {
     "resize": {"size": _SIZE},
     "crop": {"size": _SIDE},
     "letterbox": {"size": _SIZE, "fill": (_is_byte, "a whole number from 0 to 255")},
+    "channels": {"order": (lambda value: value == "BGR", '"BGR"')},
     "scale": {"by": (_is_positive, "a number above 0")},
     "mean": {
         "mean": (_list_of(_is_number), "a list of numbers"),

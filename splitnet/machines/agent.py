@@ -46,19 +46,13 @@ from splitnet.machines.link import Link
 from splitnet.machines.options import OptionBook
 from splitnet.machines.request import Request
 from splitnet.machines.scheduling import DeviceSchedule
+from splitnet.machines.sending import MAX_ATTEMPTS, Sender, is_ready
 from splitnet.machines.stage_times import StageTimes
-from splitnet.machines.uplink import Uplink
 from splitnet.policies.base import Policy
 from splitnet.values import DecisionPoint, OptionKind, Profile, Telemetry
-from splitnet.wire import CancelAck, Error, Message, Pong, Reply, checksum, size
+from splitnet.wire import CancelAck, Error, Pong, Reply, checksum, size
 
 __all__ = ["AgentConfig", "AgentMachine"]
-
-MAX_ATTEMPTS = 5
-"""A payload that arrives damaged is sent at most this often before its path is given up."""
-
-RETRY_S, LONGEST_RETRY_S = 0.05, 2.0
-"""First and longest pause before a deferred request is sent again; it doubles in between."""
 
 BUSY = frozenset({WireCode.OVERLOAD, WireCode.DRAINING})
 """Refusals that end by themselves: a deferred request is sent again until it expires."""
@@ -75,11 +69,12 @@ class AgentMachine:
         self._book = OptionBook(bundle, times)
         self._schedule = DeviceSchedule(self._book, times, config.rescue_margin_s)
         paths = bundle.contract.paths
-        self._path_number = {path.id: number for number, path in enumerate(paths)}
+        numbers = {path.id: number for number, path in enumerate(paths)}
         self._entry = {path.id: path.hops[0].entry for path in paths}
         hashes = tuple(bundle.contract.path_hash(path.id) for path in paths)
         self._link = Link(hashes, config.link)
-        self._decider = Decider(self._book, policy, self._link, self._path_number)
+        self._decider = Decider(self._book, policy, self._link, numbers)
+        self._sender = Sender(self._link, self._decider, numbers, self._book.end)
         self._drift = DriftMonitor(bundle)
         self._frames: deque[FrameArrived] = deque()
         self._requests: dict[int, Request] = {}
@@ -166,12 +161,12 @@ class AgentMachine:
             self._on_drain(now_s)
         if now_s >= self._link_due_s:
             self._out += self._link.on_tick(now_s)
-        uplink = self._link.uplink
-        if uplink is None:
+        connected = self._link.ready
+        if not connected:
             self._recall_unsent(now_s)
         self._hand_over_due(now_s)
-        if uplink is not None:
-            self._send_ready(uplink, now_s)
+        if connected:
+            self._send_ready(now_s)
         if not self._schedule.busy:
             self._use_device(now_s)
         if self._draining and self.idle:
@@ -233,13 +228,13 @@ class AgentMachine:
     def _on_local_result(
         self, request: Request, exit_id: str | None, result: LocalResult, now_s: float
     ) -> None:
-        drift = exit_id and self._drift.add(exit_id, result.confidence, request.results)
+        drift = exit_id and self._drift.add(exit_id, result.confidence, request.heard)
         if drift:
             self.counters["drifts"] += 1
             self._out.append(Report("drift", str(drift), warning=True))
-        request.results[exit_id] = result
-        option = request.decision.option
-        if exit_id is None or (option.kind is OptionKind.LOCAL and option.exit == exit_id):
+        if not self._book.hear(request, exit_id, result):
+            return
+        if request.ends_with(exit_id):
             self._answer_locally(request, request.decision.reason, now_s)
         elif not request.sent:
             self._choose(DecisionPoint.EXIT, request, now_s)
@@ -253,6 +248,7 @@ class AgentMachine:
         if request.sent:
             request.failure = event.message  # the cloud may still answer
         elif isinstance(failed, Encode):
+            self._out.append(Report("not-encoded", event.message, warning=True))
             self._refuse_path(request, now_s)
         elif request.results:
             self._answer_locally(request, f"a later stage failed: {event.message}", now_s)
@@ -325,59 +321,26 @@ class AgentMachine:
 
     # --- cloud ----------------------------------------------------------------------------------
 
-    def _send_ready(self, uplink: Uplink, now_s: float) -> None:
+    def _send_ready(self, now_s: float) -> None:
         """Send what is encoded, in order of admission, as far as credit and window go."""
-        for request in self._requests.values():
-            if request.retry_s is not None and now_s >= request.retry_s:
-                request.retry_s = None
-        for request in [r for r in self._requests.values() if self._ready_to_send(r)]:
-            assert request.encoded is not None
-            path = request.decision.option.plan.path
-            nbytes = len(request.encoded.payload)
-            if not (uplink.serves(self._path_number[path]) and uplink.takes(nbytes)):
+        sender = self._sender
+        for request in sender.ready(self._requests.values(), now_s):
+            if not sender.takes(request):
                 self._refuse_path(request, now_s)
-            elif not uplink.has_credit(nbytes):
+            elif not sender.has_credit(request):
                 self.counters["waits_for_credit"] += not request.starved
                 request.starved = True
                 break
-            else:
-                self._queue(request, uplink, now_s)
-        if not uplink.waiting:
-            return
-        for message in self._decider.pump(uplink, now_s):
-            self._requests[message.request].header_bytes += size(message) - len(message.payload)
-            self._out.append(Send(message))
+            elif self._still_sends(request, now_s):
+                sender.put(request, now_s)
+        self._out += sender.pump(self._requests, now_s)
 
-    def _ready_to_send(self, request: Request) -> bool:
-        if request.sent or request.encoded_for is None or request.retry_s is not None:
-            return False
-        option = request.decision.option
-        return option.kind is OptionKind.OFFLOAD and request.encoded_for == (
-            option.plan.path,
-            option.plan.level,
-        )
-
-    def _queue(self, request: Request, uplink: Uplink, now_s: float) -> None:
-        """Queue the payload; if it had to wait for credit, ask the policy once more before."""
+    def _still_sends(self, request: Request, now_s: float) -> bool:
+        """If the request had to wait for credit, ask the policy once more."""
         if request.starved:
             request.starved = False
             self._choose(DecisionPoint.CREDIT, request, now_s)
-            if request.id not in self._requests or not self._ready_to_send(request):
-                return
-        assert request.encoded is not None
-        plan = request.decision.option.plan
-        payload = request.encoded.payload
-        uplink.put(
-            self._path_number[plan.path],
-            payload,
-            request=request.id,
-            level=plan.level,
-            stop=self._book.end,
-            request_class=request.request_class,
-            budget_us=self._decider.budget_us(request, len(payload), now_s),
-            dims=request.encoded.dims,
-        )
-        request.sent = True
+        return request.id in self._requests and is_ready(request)
 
     def _on_message(self, event: Received, now_s: float) -> None:
         message = event.message
@@ -394,19 +357,19 @@ class AgentMachine:
     def _on_reply(self, reply: Reply, now_s: float) -> None:
         request = self._requests.get(reply.request)
         if reply.final and self._link.uplink is not None:
-            self._link.uplink.on_reply(reply.request, now_s)
+            self._link.uplink.on_reply(reply.request, reply.refinements, now_s)
         if request is None or not request.sent:
             self.counters["late_replies"] += 1
         elif not reply.final:
             self.counters["partial_replies"] += 1
-        elif checksum(reply.payload) != reply.checksum:
+        elif checksum(reply.payload) != reply.checksum or not request.has_parts(reply.refinements):
             self.counters["damaged_replies"] += 1
             self._on_damage(request, now_s)
         else:
             self._decider.on_reply(reply, request, now_s)
             self._out += self._link.follow_up(now_s)
             request.header_bytes += size(reply) - len(reply.payload)
-            result = CloudResult(reply.payload, reply.dims)
+            result = CloudResult(reply.payload, reply.dims, reply.refinements)
             self._deliver(request, result, request.decision.reason, now_s)
 
     def _on_refusal(self, error: Error, now_s: float) -> None:
@@ -420,7 +383,7 @@ class AgentMachine:
         if error.code is WireCode.NO_SESSION:
             self._out += self._link.fail("the worker forgot the session", now_s)
         elif error.code in BUSY and not request.live:
-            self._send_again(request, error.retry_after_ms / 1000, now_s)
+            self._sender.send_again(request, error.retry_after_ms / 1000, now_s)
         elif error.code is WireCode.CORRUPT:
             self._on_damage(request, now_s)
         else:
@@ -429,27 +392,15 @@ class AgentMachine:
     def _on_damage(self, request: Request, now_s: float) -> None:
         """Send a deferred request again, some times; a live one goes on without this path."""
         if not request.live and request.attempts < MAX_ATTEMPTS - 1:
-            self._send_again(request, 0.0, now_s)
+            self._sender.send_again(request, 0.0, now_s)
         else:
             self._refuse_path(request, now_s)
 
-    def _send_again(self, request: Request, after_s: float, now_s: float) -> None:
-        self._withdraw(request)
-        request.sent = False
-        request.attempts += 1
-        pause_s = min(RETRY_S * 2 ** min(request.attempts, 10), LONGEST_RETRY_S)
-        request.retry_s = now_s + max(after_s, pause_s)
-
     def _refuse_path(self, request: Request, now_s: float) -> None:
-        self._withdraw(request)
+        self._sender.withdraw(request)
         request.sent = False
         request.refused.add(request.decision.option.plan.path)
         self._choose(DecisionPoint.REFUSAL, request, now_s)
-
-    def _withdraw(self, request: Request) -> list[Message]:
-        """Send no more of a request; return what tells the worker so."""
-        uplink = self._link.uplink
-        return uplink.cancel(request.id) if request.sent and uplink is not None else []
 
     def _recall_unsent(self, now_s: float) -> None:
         """Nothing is under way, as there is no session: live requests are decided anew."""
@@ -491,7 +442,7 @@ class AgentMachine:
         by = answer.provenance.answered_by
         self.counters["failed_requests" if error else f"answered_{by}"] += 1
         self.counters["late_answers"] += is_late(answer)
-        cancel = self._withdraw(request)
+        cancel = self._sender.withdraw(request)
         if by != "cloud":
             self._out += map(Send, cancel)
         self._out.append(answer)

@@ -13,6 +13,7 @@ from typing import ClassVar, TypeAlias
 from splitnet.records import record
 from splitnet.values import (
     PREPARE_STAGE,
+    SKIP,
     Provenance,
     encode_stage,
     exit_stage,
@@ -60,7 +61,10 @@ class RunSegments:
 
 @dataclass(frozen=True, slots=True)
 class RunExit:
-    """Run the exit graph `exit` on the tensors of its boundary; the outcome is a `LocalResult`."""
+    """Run the exit graph `exit` on the tensors of its boundary; the outcome is a `LocalResult`.
+
+    The prefilter's (`SKIP`) is only an answer where it is sure that there is nothing of interest.
+    """
 
     exit: str
     keys: tuple[str, ...] = field(init=False, repr=False, compare=False)
@@ -68,6 +72,11 @@ class RunExit:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "keys", (exit_stage(self.exit),))
+
+    @property
+    def answers(self) -> bool:
+        """Whether the outcome can always be handed over."""
+        return self.exit != SKIP
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +114,27 @@ class LocalResult:
 
 @record(frozen=True, slots=True)
 class Encoded:
-    """A payload ready to be sent, and the values of the dynamic dimensions."""
+    """A payload ready to be sent, and the values of the dynamic dimensions.
+
+    Attributes
+    ----------
+    payload, refinements
+        The first refinement, which is the base of the others, and those behind it, best first.
+    """
 
     payload: Payload
     dims: tuple[int, ...] = ()
+    refinements: tuple[Payload, ...] = ()
+
+    @property
+    def parts(self) -> tuple[Payload, ...]:
+        """All refinements, the base first."""
+        return (self.payload, *self.refinements)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all refinements."""
+        return sum(map(len, self.refinements), len(self.payload))
 
 
 StageOutcome: TypeAlias = LocalResult | Encoded | None
@@ -254,10 +280,11 @@ class RunStages:
 
 @record(frozen=True, slots=True)
 class CloudResult:
-    """The payload of a final reply; the driver decodes it."""
+    """The payload of a final reply, made of so many `refinements`; the driver decodes it."""
 
     payload: Payload
     dims: tuple[int, ...] = ()
+    refinements: int = 1
 
 
 @record(frozen=True, slots=True)

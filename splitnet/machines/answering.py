@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 from splitnet.machines.agent_io import CloudResult, Deliver, LocalResult
 from splitnet.machines.request import Request
-from splitnet.values import Outcome, Provenance
+from splitnet.values import SKIP, Outcome, Provenance
 
 LATE_S = 0.005
 """Behind its deadline by more than this, timer lateness apart, an answer is late.
@@ -14,7 +14,7 @@ LATE_S = 0.005
 Source: the project's one definition of "late" (docs/design.md, "Deadlines").
 """
 
-AnsweredBy: TypeAlias = Literal["cloud", "exit", "device"]
+AnsweredBy: TypeAlias = Literal["cloud", "exit", "device", "skip"]
 
 
 def make_answer(
@@ -32,6 +32,8 @@ def make_answer(
     by_cloud = isinstance(result, CloudResult)
     exit_id = request.latest_exit if isinstance(result, LocalResult) else None
     answered_by: AnsweredBy = "cloud" if by_cloud else "exit" if exit_id else "device"
+    if exit_id == SKIP:
+        answered_by, exit_id = "skip", None
     sent = request.sent and request.encoded is not None
     provenance = Provenance(
         answered_by=answered_by,
@@ -40,11 +42,12 @@ def make_answer(
         level=request.decision.option.plan.level if sent else None,
         device_segments=(0, max(request.boundary, 0)),
         cloud_segments=cloud_segments if by_cloud else None,
-        uplink_bytes=len(request.encoded.payload) if sent and request.encoded else 0,
+        uplink_bytes=request.uplink_bytes if sent else 0,
         downlink_bytes=len(result.payload) if isinstance(result, CloudResult) else 0,
         header_bytes=request.header_bytes,
         stages_s=dict(request.stages_s),
         reason=reason,
+        refinements=_refinements(request, result),
     )
     deadline_s = request.deadline_s
     return Deliver(
@@ -58,6 +61,16 @@ def make_answer(
         timer_late_s=request.timer_late_s,
         error=error,
     )
+
+
+def _refinements(
+    request: Request, result: LocalResult | CloudResult | None
+) -> tuple[int, int] | None:
+    """Return how many refinements an answer is made of, and of how many."""
+    encoded = request.encoded
+    if not isinstance(result, CloudResult) or encoded is None or not encoded.refinements:
+        return None
+    return result.refinements, len(encoded.parts)
 
 
 def is_late(answer: Deliver) -> bool:

@@ -17,6 +17,12 @@ from splitnet.wire import Chunk, Infer, Pong, Reply
 MAX_BUDGET_US = (1 << 32) - 1
 """The largest budget that the wire carries (71 minutes)."""
 
+CAUTION = 2
+"""Where a worker waits for refinements, a link half as fast as estimated must not cost the answer.
+
+Of a link of which nothing is known, the base may take this part of the time that is left.
+"""
+
 
 class Decider:
     """Keeps the estimates and puts every decision to the policy with the options of the moment."""
@@ -83,13 +89,22 @@ class Decider:
             self._served = frozenset(path for path, number in paths if uplink.serves(number))
         return self._served - request.refused if request.refused else self._served
 
-    def budget_us(self, request: Request, nbytes: int, now_s: float) -> int:
-        """Return what the worker may use: the rest of the deadline without the link's share."""
-        remaining_s = request.remaining_s(now_s)
-        if remaining_s is None:
+    def budget_us(self, request: Request, now_s: float) -> int:
+        """Return what the worker may use: the rest of the deadline without the link's share.
+
+        It begins when the base is complete. A worker that waits for refinements uses all of it, so
+        the estimates must not be too good then: see `CAUTION`.
+        """
+        remaining_s, encoded = request.remaining_s(now_s), request.encoded
+        if remaining_s is None or encoded is None:
             return 0
-        goodput_bps = self._link.goodput_bps(now_s) or inf
-        crossing_s = (self._link.rtt_s(now_s) or 0.0) + 8 * nbytes / goodput_bps
+        goodput_bps, nbytes = self._link.goodput_bps(now_s), len(encoded.payload)
+        crossing_s = (self._link.rtt_s(now_s) or 0.0) + 8 * nbytes / (goodput_bps or inf)
+        if encoded.refinements and goodput_bps is None:
+            crossing_s += remaining_s / CAUTION
+        elif encoded.refinements and goodput_bps:
+            ahead_bytes = self._link.unacked_bytes
+            crossing_s += 8 * ((CAUTION - 1) * nbytes + ahead_bytes) / goodput_bps
         return min(max(1, int(1e6 * (remaining_s - crossing_s))), MAX_BUDGET_US)
 
     def pump(self, uplink: Uplink, now_s: float) -> list[Infer | Chunk]:
@@ -107,7 +122,8 @@ class Decider:
         plan = request.decision.option.plan
         server_s = (reply.decode_us + reply.run_us) / 1e6
         network_s = max(0.0, elapsed_s(now_s, reply.stamp) - reply.queue_us / 1e6 - server_s)
-        nbytes = len(request.encoded.payload) + len(reply.payload)
+        used = request.encoded.parts[: reply.refinements]
+        nbytes = sum(map(len, used)) + len(reply.payload)
         self._link.estimate.on_transfer(nbytes, network_s, now_s)
         self._cloud_estimate.on_load(reply.load.wait_us / 1e6, now_s)
         profiled_s = self._book.cloud_run_s(plan.path, plan.level)

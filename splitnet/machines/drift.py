@@ -71,8 +71,7 @@ class DriftMonitor:
     """
 
     def __init__(self, bundle: Bundle, block: int = BLOCK) -> None:
-        heads = sorted(bundle.advice.exits, key=lambda head: head.boundary)
-        self._thresholds = {head.id: head.threshold for head in heads}
+        self._thresholds = {head.id: head.threshold for head in bundle.advice.heads}
         self._table = bundle.table
         self._block = block
         self._references: dict[tuple[str, Way], NDArray[np.float32]] = {}

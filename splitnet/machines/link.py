@@ -169,6 +169,11 @@ class Link:
         oldest_bytes, oldest_s = self.uplink.pacer.oldest(now_s)
         return self.estimate.bounded_bps(oldest_bytes, oldest_s)
 
+    @property
+    def unacked_bytes(self) -> int:
+        """Bytes under way to the worker."""
+        return 0 if self.uplink is None else self.uplink.pacer.unacked_bytes
+
     def on_up(self, now_s: float) -> list[AgentAction]:
         """Greet the worker: the connection stands."""
         if self.state is not LinkState.OPENING:

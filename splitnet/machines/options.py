@@ -8,7 +8,14 @@ from math import inf
 from typing import NamedTuple, TypeAlias
 
 from splitnet.bundle import Bundle, ExitHead
-from splitnet.machines.agent_io import NOT_PREPARED, PREPARE, Stage, encode, run_exit
+from splitnet.machines.agent_io import (
+    NOT_PREPARED,
+    PREPARE,
+    LocalResult,
+    Stage,
+    encode,
+    run_exit,
+)
 from splitnet.machines.expectations import Expectations, Known
 from splitnet.machines.pruning import undominated
 from splitnet.machines.request import Request
@@ -16,6 +23,7 @@ from splitnet.machines.runs import DeviceRuns
 from splitnet.machines.stage_times import StageTimes
 from splitnet.values import (
     DEVICE,
+    SKIP,
     ExitStep,
     Option,
     OptionKind,
@@ -76,16 +84,17 @@ class OptionBook:
         self._contract = contract
         self._times = times
         self._cloud = _cloud_profile(bundle)
-        self.exits: dict[str, ExitHead] = {
-            head.id: head for head in sorted(bundle.advice.exits, key=lambda head: head.boundary)
-        }
+        self.heads: dict[str, ExitHead] = {head.id: head for head in bundle.advice.heads}
+        self.exits = {name: head for name, head in self.heads.items() if name != SKIP}
         self.end = len(contract.segments)
         self.runs = DeviceRuns(bundle)
-        self._expectations = Expectations(bundle, self.exits)
+        self._expectations = Expectations(bundle, self.heads)
         self._cut = {path.id: path.hops[0].boundary for path in contract.paths}
+        self._hidden = {path for path, cut in self._cut.items() if self.runs.hides(cut)}
+        self._exact = {path.id for path in contract.paths if path.kind == "exact"}
         sizes = bundle.advice.sizes
         self._reply_bytes = sum(spec.sample_bytes(sizes) for spec in contract.answers)
-        rule = tuple(ExitStep(h.id, h.confidence, h.threshold) for h in self.exits.values())
+        rule = tuple(ExitStep(h.id, h.confidence, h.threshold) for h in self.heads.values())
         self._rule = rule
         self._offload_plans = bundle.advice.plans
         self._local_plans = (Plan(DEVICE, 0), Plan(DEVICE, 0, rule)) if rule else (Plan(DEVICE, 0),)
@@ -145,15 +154,20 @@ class OptionBook:
         place = request.boundary, known, frozenset(usable_paths)
         offers = self._offers.get(place)
         if offers is None:
-            usable = [option for option in ways.offload if option.plan.path in usable_paths]
+            paths = self._without_hidden(usable_paths)
+            usable = [option for option in ways.offload if option.plan.path in paths]
             offers = self._offers[place] = undominated(usable)
         options = list(offers)
-        if known:
+        if request.results:
             answer = self._answer(request, known, bool(options))
             if answer is not None:
                 options.insert(0, answer)
         time_s = inf if remaining_s is None else remaining_s
-        return options + ways.local_within(time_s, at_least_one=not known)
+        return options + ways.local_within(time_s, at_least_one=not request.results)
+
+    def _without_hidden(self, usable_paths: Set[str]) -> Set[str]:
+        """Leave out the paths inside fused runs, unless one that may beat them is not served."""
+        return usable_paths - self._hidden if usable_paths >= self._exact else usable_paths
 
     def fallback(self, boundary: int, live: bool) -> Way:
         """Return the way from `boundary` to the local answer that a request is promised.
@@ -175,15 +189,26 @@ class OptionBook:
 
     # --- what an exit has said ------------------------------------------------------------------
 
+    def hear(self, request: Request, exit_id: str | None, result: LocalResult) -> bool:
+        """Note what an exit, or the end of the network, says; whether that is an answer.
+
+        All of them answer, but a prefilter that is not sure that there is nothing of interest.
+        """
+        request.heard[exit_id] = result
+        if exit_id == SKIP and result.confidence < self.heads[SKIP].threshold:
+            return False
+        request.results[exit_id] = result
+        return True
+
     def _known(self, request: Request) -> Known:
-        results = request.results
-        if not results:
+        heard = request.heard
+        if not heard:
             return ()
         return tuple(
             [
-                (exit_id, results[exit_id].confidence >= head.threshold)
-                for exit_id, head in self.exits.items()
-                if exit_id in results
+                (exit_id, heard[exit_id].confidence >= head.threshold)
+                for exit_id, head in self.heads.items()
+                if exit_id in heard
             ]
         )
 
@@ -192,7 +217,7 @@ class OptionBook:
 
         Where the plan has no rule, the answer names the same plan with one.
         """
-        exit_id, passed = known[-1]
+        exit_id, passed = next(entry for entry in reversed(known) if entry[0] in self.exits)
         option = request.decision.option
         confidence = request.results[exit_id].confidence
         met = any(s.exit == exit_id and confidence >= s.threshold for s in option.plan.exits)
@@ -303,7 +328,7 @@ class OptionBook:
 
     def _way(self, boundary: int, exit_id: str | None) -> Way:
         """Return the stages from `boundary` to an exit or to the end of the network."""
-        stop = self.end if exit_id is None else self.exits[exit_id].boundary
+        stop = self.end if exit_id is None else self.heads[exit_id].boundary
         stages: list[Stage] = [PREPARE] if boundary == NOT_PREPARED else []
         stages += self.runs.between(max(boundary, 0), stop)
         return (*stages, run_exit(exit_id)) if exit_id is not None else tuple(stages)

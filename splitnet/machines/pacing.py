@@ -96,6 +96,16 @@ class Pacer:
         gain = STARTUP_GAIN if self._starting else 1.0
         return max(FIRST_WINDOW_BYTES // 2, int(gain * self.rate_bps / 8 * (rtt_s + CHUNK_S)))
 
+    def modest_window_bytes(self, rtt_s: float) -> int:
+        """Return the same for bytes that the next base must not wait behind: refinements.
+
+        It has room for a link that got faster to show it, and on a slow one for a chunk.
+        """
+        if self.rate_bps is None:
+            return FIRST_CHUNK_BYTES
+        fitting = int(STARTUP_GAIN * self.rate_bps / 8 * (rtt_s + CHUNK_S))
+        return max(fitting, MIN_CHUNK_BYTES)
+
     def chunk_bytes(self, goodput_bps: float | None, limit: int) -> int:
         """Return the size of the next chunk, at most `limit`, for the rate of the link."""
         known = [rate for rate in (self.rate_bps, goodput_bps) if rate is not None]

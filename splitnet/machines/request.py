@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from splitnet.machines.agent_io import NOT_PREPARED, Encoded, LocalResult, Stage
-from splitnet.values import DEVICE, Decision, Option, OptionKind, Plan, RequestClass
+from splitnet.values import DEVICE, SKIP, Decision, Option, OptionKind, Plan, RequestClass
 
 UNDECIDED = Decision(Option(OptionKind.LOCAL, Plan(DEVICE, 0), None, 0.0, 0.0), "undecided", 0.0)
 """Decision of a request at the moment of its admission."""
@@ -25,6 +25,8 @@ class Request:
         The furthest boundary whose tensors the driver holds; it holds the earlier ones too.
     results
         Local answers by exit, in order; the end of the network has the key ``None``.
+    heard
+        What exits and prefilter have said, in order, answer or not.
     encoded, encoded_for
         The payload, and the (path, level) that it was made for.
     sent
@@ -39,6 +41,8 @@ class Request:
         Why there will be no local answer, if that is so while the cloud may still answer.
     timer_late_s
         By how much timers of this request overshot.
+    uplink_bytes, header_bytes
+        Payload bytes that have left since it was sent last, and bytes of all heads.
     """
 
     id: int
@@ -49,6 +53,7 @@ class Request:
     decision: Decision = UNDECIDED
     boundary: int = NOT_PREPARED
     results: dict[str | None, LocalResult] = field(default_factory=dict)
+    heard: dict[str | None, LocalResult] = field(default_factory=dict)
     encoded: Encoded | None = None
     encoded_for: tuple[str, int] | None = None
     sent: bool = False
@@ -58,6 +63,7 @@ class Request:
     refused: set[str] = field(default_factory=set)
     failure: str = ""
     timer_late_s: float = 0.0
+    uplink_bytes: int = 0
     header_bytes: int = 0
     stages_s: dict[str, float] = field(default_factory=dict)
 
@@ -76,6 +82,16 @@ class Request:
         name = "+".join(stage.keys)
         self.stages_s[name] = self.stages_s.get(name, 0.0) + duration_s
         self.boundary = max(self.boundary, stage.reaches)
+
+    def ends_with(self, exit_id: str | None) -> bool:
+        """Whether what `exit_id` answered ends the request, without asking the policy."""
+        option = self.decision.option
+        goal = option.kind is OptionKind.LOCAL and option.exit == exit_id
+        return goal or exit_id is None or exit_id == SKIP
+
+    def has_parts(self, refinements: int) -> bool:
+        """Whether an answer can be made of so many refinements."""
+        return self.encoded is not None and refinements <= len(self.encoded.parts)
 
     def remaining_s(self, now_s: float) -> float | None:
         """Return the time left for an answer, ``None`` without a deadline."""

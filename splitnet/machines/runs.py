@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Set
+
 from splitnet.bundle import Bundle, FusedRun
 from splitnet.machines.agent_io import RunSegments, run_segments
 
@@ -9,12 +11,16 @@ from splitnet.machines.agent_io import RunSegments, run_segments
 class DeviceRuns:
     """The stages that lead from one boundary to another on the device.
 
-    A fused run replaces its segments for good: nothing ever opens both, so their weights are in
-    memory once. Hence it is taken only if no plan leaves and no exit stands between its ends.
+    A fused run is taken wherever it fits, so a bundle should name only those that replace their
+    segments: see `splitnet.machines.fitting`.
     """
 
     def __init__(self, bundle: Bundle) -> None:
-        self._stops = {run.first: run.stop for run in usable_runs(bundle)}
+        self._stops = {run.first: run.stop for run in bundle.advice.fused}
+
+    def hides(self, boundary: int) -> bool:
+        """Return whether a fused run leads across `boundary`."""
+        return any(first < boundary < stop for first, stop in self._stops.items())
 
     def between(self, first: int, stop: int) -> tuple[RunSegments, ...]:
         """Return the stages from boundary `first` to `stop`, none if it is not further on."""
@@ -34,13 +40,11 @@ class DeviceRuns:
         return tuple(stages)
 
 
-def usable_runs(bundle: Bundle) -> tuple[FusedRun, ...]:
-    """Return the fused runs that can replace their segments, none over another; long ones win."""
-    advice = bundle.advice
-    taken = {bundle.contract.path(plan.path).hops[0].boundary for plan in advice.plans}
-    taken |= {head.boundary for head in advice.exits}
+def apart(fused: Iterable[FusedRun], seen: Set[int]) -> tuple[FusedRun, ...]:
+    """Return the runs with no boundary of `seen` inside, none over another; long ones win."""
+    taken = set(seen)
     runs: list[FusedRun] = []
-    for run in sorted(advice.fused, key=lambda run: run.first - run.stop):
+    for run in sorted(fused, key=lambda run: run.first - run.stop):
         if taken.isdisjoint(range(run.first + 1, run.stop)):
             runs.append(run)
             taken.update(range(run.first, run.stop + 1))

@@ -28,7 +28,7 @@ from splitnet.values import Option, OptionKind
 Stages: TypeAlias = tuple[Stage, ...]
 
 Place: TypeAlias = tuple[str, int, tuple[str | None, ...], bool, bool]
-"""Option, boundary, exits that have answered, whether the payload is there, whether it is live."""
+"""Option, boundary, exits that have been run, whether the payload is there, whether it is live."""
 
 
 class DeviceSchedule:
@@ -74,7 +74,7 @@ class DeviceSchedule:
         option = request.decision.option
         plan = option.plan
         encoded = request.encoded_for == (plan.path, plan.level)
-        place = option.key, request.boundary, tuple(request.results), encoded, request.live
+        place = option.key, request.boundary, tuple(request.heard), encoded, request.live
         stages = self._next.get(place)
         if stages is None:
             stages = self._next[place] = tuple(self._ahead(option, request, encoded))
@@ -90,7 +90,7 @@ class DeviceSchedule:
             stop = self._book.cut(option.plan.path)
         else:
             stop = self._book.end if option.exit is None else self._book.exits[option.exit].boundary
-        for exit_id, head in self._book.exits.items():
+        for exit_id, head in self._book.heads.items():
             if head.boundary <= stop and self._wants(option, request, exit_id):
                 yield from self._book.runs.between(boundary, head.boundary)
                 yield run_exit(exit_id)
@@ -101,11 +101,11 @@ class DeviceSchedule:
 
     def _wants(self, option: Option, request: Request, exit_id: str) -> bool:
         """Return whether an exit is to be run: the plan's rule, its answer, or the fallback."""
-        if exit_id in request.results:
+        if exit_id in request.heard:
             return False
         if exit_id == option.exit or any(step.exit == exit_id for step in option.plan.exits):
             return True
-        return request.live and not request.results
+        return request.live and not request.results and run_exit(exit_id).answers
 
     def fitting(
         self, stages: Stages, request: Request, others: Iterable[Request], now_s: float
@@ -123,7 +123,8 @@ class DeviceSchedule:
 
     def _still_promised(self, request: Request, stages: Stages) -> list[Promise]:
         """Return what is left of the promise to a request behind `stages` of it."""
-        if request.results or request.failure or isinstance(stages[-1], RunExit):
+        last = stages[-1]
+        if request.results or request.failure or (isinstance(last, RunExit) and last.answers):
             return []
         boundary = max(request.boundary, *[stage.reaches for stage in stages])
         cost_s = self._book.fallback_s(boundary, request.live)

@@ -9,10 +9,8 @@ from splitnet.wire import (
     Chunk,
     Credit,
     Infer,
-    InferFlag,
     Payload,
     ProgressAck,
-    checksum,
     join,
 )
 
@@ -20,16 +18,46 @@ ACK_BYTES, ACK_S = 8192, 0.02
 """Bytes received are acknowledged in such steps, or after so long (docs/wire.md, ProgressAck)."""
 
 
-_MORE_CHUNKS = int(InferFlag.MORE_CHUNKS)
-
-
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Assembly:
-    """A request whose chunks are still arriving."""
+    """A request of which more may arrive.
+
+    Attributes
+    ----------
+    nbytes
+        Payload bytes that have arrived.
+    whole
+        The refinements that are complete.
+    chunks
+        How many chunks of the refinement behind these have arrived.
+    arrived_s, heard_bytes
+        When the last of these was complete, and what had arrived of its session by then.
+    expires_s
+        When the request's budget ends, which begins with the first of these.
+    ticket
+        Names this assembly among those that wait for refinements, 0 if it does not.
+    """
 
     infer: Infer
-    parts: list[Payload]
     nbytes: int
+    whole: list[Payload] = field(default_factory=list)
+    chunks: int = 0
+    arrived_s: float = inf
+    heard_bytes: int = 0
+    expires_s: float = inf
+    ticket: int = 0
+    _pieces: list[Payload] = field(default_factory=list)
+
+    def add(self, payload: Payload) -> None:
+        """Take the next chunk of the refinement that is arriving."""
+        self.chunks += 1
+        self._pieces.append(payload)
+
+    def end_refinement(self, heard_bytes: int, now_s: float) -> None:
+        """Note that the refinement that was arriving is complete."""
+        self.whole.append(join(self._pieces))
+        self.chunks, self._pieces = 0, []
+        self.arrived_s, self.heard_bytes = now_s, heard_bytes
 
 
 @dataclass(slots=True)
@@ -100,8 +128,7 @@ class Session:
         self.received_bytes += len(infer.payload)
         within = not self.overdrawn()
         if within and not known:
-            parts: list[Payload] = [infer.payload]
-            self.assembling[infer.request] = Assembly(infer, parts, len(infer.payload))
+            self.assembling[infer.request] = Assembly(infer, len(infer.payload))
         else:
             self.release(1, len(infer.payload))
         return within
@@ -113,7 +140,6 @@ class Session:
         if assembly is None:
             self.release(0, len(chunk.payload))
             return None
-        assembly.parts.append(chunk.payload)
         assembly.nbytes += len(chunk.payload)
         return assembly
 
@@ -124,11 +150,9 @@ class Session:
             or self.received_bytes > self.granted_bytes
         )
 
-    def complete(self, request: int) -> Payload:
-        """End the assembly of `request` and return its payload."""
-        assembly = self.assembling.pop(request)
-        self.open_requests[request] = assembly.nbytes
-        return join(assembly.parts)
+    def complete(self, request: int) -> None:
+        """End the assembly of `request`: it will be answered."""
+        self.open_requests[request] = self.assembling.pop(request).nbytes
 
     def abandon(self, request: int) -> None:
         """Forget a request that was being assembled."""
@@ -163,13 +187,3 @@ class Session:
         self.granted_requests = max(requests, self.granted_requests)
         self.granted_bytes = max(nbytes, self.granted_bytes)
         return Credit(self.granted_requests, self.granted_bytes)
-
-
-def intact(message: Infer | Chunk) -> bool:
-    """Return whether a chunk's checksum fits its bytes."""
-    return checksum(message.payload) == message.checksum
-
-
-def is_complete(infer: Infer) -> bool:
-    """Return whether chunk 0 is the whole payload."""
-    return not infer.flags & _MORE_CHUNKS

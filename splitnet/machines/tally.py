@@ -50,7 +50,10 @@ class Tally:
             group.add(delivered, score, error)
 
     def to_json(self) -> dict[str, Any]:
-        """Return counts, accuracy, bytes and latencies in milliseconds; of all and of ``plans``."""
+        """Return counts, accuracy, bytes and latencies in milliseconds; of all and of ``plans``.
+
+        ``coarse`` counts the answers that were made before all refinements had arrived.
+        """
         return {
             **self._all.to_json(),
             "answered_by": dict(sorted(self._by.items())),
@@ -68,6 +71,7 @@ class _Group:
         self.answers = 0
         self.failed = 0
         self.late = 0
+        self.coarse = 0
         self.scored = 0
         self.score = 0.0
         self.uplink_bytes = 0
@@ -80,6 +84,8 @@ class _Group:
         self.answers += 1
         self.failed += error is not None
         self.late += is_late(delivered)
+        used, sent = origin.refinements or (1, 1)
+        self.coarse += used < sent
         if score is not None:
             self.scored += 1
             self.score += score
@@ -93,6 +99,7 @@ class _Group:
             "answers": self.answers,
             "failed": self.failed,
             "late": self.late,
+            "coarse": self.coarse,
             "accuracy": rounded(self.score / self.scored) if self.scored else None,
             "uplink_bytes": self.uplink_bytes,
             "downlink_bytes": self.downlink_bytes,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -37,15 +37,30 @@ def elapsed_s(now_s: float, echoed: int) -> float:
     return ((stamp(now_s) - echoed) % STAMP_MODULUS) / 1e6
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Outgoing:
-    """A payload of which `offset` bytes have left, in `chunks` chunks; `infer` makes its head."""
+    """The refinements of a payload that have not left; `infer` makes its head.
+
+    Of the first of these, number `refinement`, `offset` bytes have left, in `chunks` chunks.
+    """
 
     request: int
     infer: Callable[..., Infer]
-    payload: Payload
+    parts: Sequence[Payload]
+    refinement: int = 0
     offset: int = 0
     chunks: int = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that have not left."""
+        return sum(map(len, self.parts[self.refinement :])) - self.offset
+
+    def next_part(self) -> bool:
+        """Go on with the next refinement if there is one."""
+        self.refinement += 1
+        self.offset = self.chunks = 0
+        return self.refinement < len(self.parts)
 
 
 class Uplink:
@@ -64,7 +79,7 @@ class Uplink:
         self._used_requests = 0
         self._used_bytes = 0
         self._outbox: deque[_Outgoing] = deque()
-        self._ends_bytes: dict[int, int] = {}
+        self._ends_bytes: dict[int, list[int]] = {}
 
     def serves(self, path: int) -> bool:
         """Whether the worker accepts path number `path` of the hello."""
@@ -95,16 +110,17 @@ class Uplink:
         """Take what the worker has received."""
         self.pacer.on_ack(ack.received_bytes, now_s)
 
-    def on_reply(self, request: int, now_s: float) -> None:
-        """Take a reply as an acknowledgement of all that was sent up to its request's end."""
+    def on_reply(self, request: int, refinements: int, now_s: float) -> None:
+        """Take a reply as an acknowledgement of all that was sent up to what it is made of."""
         ends_bytes = self._ends_bytes.pop(request, None)
         if ends_bytes is not None:
-            self.pacer.on_ack(ends_bytes, now_s, prompt=False)
+            last = min(refinements, len(ends_bytes)) - 1
+            self.pacer.on_ack(ends_bytes[last], now_s, prompt=False)
 
     def put(
         self,
         path: int,
-        payload: Payload,
+        parts: Sequence[Payload],
         *,
         request: int,
         level: int,
@@ -113,11 +129,11 @@ class Uplink:
         budget_us: int,
         dims: tuple[int, ...],
     ) -> None:
-        """Queue a request and spend its credit (see `has_credit`)."""
+        """Queue the refinements of a request and spend their credit (see `has_credit`)."""
         handle = self._handles[path]
         assert handle is not None
         self._used_requests += 1
-        self._used_bytes += len(payload)
+        self._used_bytes += sum(map(len, parts))
         infer = partial(
             Infer,
             session=self.session,
@@ -130,35 +146,50 @@ class Uplink:
             budget_us=budget_us,
             stream=0,
             state=0,
-            refinements=1,
+            refinements=len(parts),
             dims=dims,
         )
-        self._outbox.append(_Outgoing(request, infer, payload))
+        self._outbox.append(_Outgoing(request, infer, parts))
 
     def pump(self, rtt_s: float, goodput_bps: float | None, now_s: float) -> list[Infer | Chunk]:
-        """Return the chunks that may leave now."""
+        """Return the chunks that may leave now: the bases of all requests, then refinements."""
         messages: list[Infer | Chunk] = []
         window_bytes = self.pacer.window_bytes(rtt_s)
+        modest_bytes = min(window_bytes, self.pacer.modest_window_bytes(rtt_s))
         limit = self.pacer.chunk_bytes(goodput_bps, self.max_chunk_bytes)
-        while self._outbox and self.pacer.unacked_bytes < window_bytes:
-            message = self._next_chunk(limit, now_s)
+        while self._outbox:
+            outgoing = self._next_outgoing()
+            within = modest_bytes if outgoing.refinement else window_bytes
+            if self.pacer.unacked_bytes >= within:
+                break
+            message = self._next_chunk(outgoing, limit, now_s)
             self.pacer.on_sent(size(message), now_s, app_limited=not self._outbox)
-            self._ends_bytes[message.request] = self.pacer.sent_bytes
+            refinement = message.refinement if isinstance(message, Chunk) else 0
+            ends_bytes = self._ends_bytes.setdefault(message.request, [])
+            ends_bytes[refinement:] = [self.pacer.sent_bytes]
             messages.append(message)
         return messages
 
-    def _next_chunk(self, limit: int, now_s: float) -> Infer | Chunk:
-        outgoing = self._outbox[0]
-        part = outgoing.payload
+    def _next_outgoing(self) -> _Outgoing:
+        """Return the first request whose base has not left, or the first one."""
+        first = self._outbox[0]
+        if not first.refinement:
+            return first
+        return next((queued for queued in self._outbox if not queued.refinement), first)
+
+    def _next_chunk(self, outgoing: _Outgoing, limit: int, now_s: float) -> Infer | Chunk:
+        number = outgoing.refinement
+        payload = outgoing.parts[number]
+        part = payload
         if outgoing.offset or len(part) > limit:
             part = part[outgoing.offset : outgoing.offset + limit]
         outgoing.offset += len(part)
         index, outgoing.chunks = outgoing.chunks, outgoing.chunks + 1
-        last = outgoing.offset >= len(outgoing.payload)
-        if last:
-            self._outbox.popleft()
-        if index > 0:
-            return Chunk(outgoing.request, 0, index, last, checksum(part), part)
+        last = outgoing.offset >= len(payload)
+        if last and not outgoing.next_part():
+            self._outbox.remove(outgoing)
+        if number or index:
+            return Chunk(outgoing.request, number, index, last, checksum(part), part)
         return outgoing.infer(
             stamp=stamp(now_s),
             flags=0 if last else int(InferFlag.MORE_CHUNKS),
@@ -176,8 +207,8 @@ class Uplink:
         for outgoing in self._outbox:
             if outgoing.request == request:
                 self._outbox.remove(outgoing)
-                self._used_bytes -= len(outgoing.payload) - outgoing.offset
-                if outgoing.chunks == 0:
+                self._used_bytes -= outgoing.nbytes
+                if not (outgoing.refinement or outgoing.chunks):
                     self._used_requests -= 1
                     return []
                 break

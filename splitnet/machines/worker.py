@@ -10,12 +10,12 @@ from typing import NamedTuple
 from splitnet.bundle import Contract
 from splitnet.errors import WireCode
 from splitnet.machines.batching import Batcher, Work
-from splitnet.machines.session import Assembly, Session, intact, is_complete
-from splitnet.machines.sessions import Refusal, Sessions
+from splitnet.machines.intake import Intake
+from splitnet.machines.session import Session
+from splitnet.machines.sessions import Sessions
 from splitnet.machines.worker_config import WorkerConfig
 from splitnet.machines.worker_io import (
     BatchDone,
-    BatchItem,
     ItemResult,
     PeerGarbled,
     PeerGone,
@@ -37,7 +37,6 @@ from splitnet.wire import (
     Error,
     Hello,
     Infer,
-    InferFlag,
     Message,
     Ping,
     Pong,
@@ -52,8 +51,8 @@ __all__ = ["WorkerConfig", "WorkerMachine"]
 MAX_MICROSECONDS = (1 << 32) - 1
 """Durations on the wire end here; longer ones are clamped (docs/wire.md)."""
 
-
-_NO_REPLY = int(InferFlag.NO_REPLY)
+SPARE_S = 0.01
+"""Spare time of a request whose refinements do not come: a timer may be late, a batch slow."""
 
 
 def microseconds(duration_s: float) -> int:
@@ -74,9 +73,10 @@ class WorkerMachine:
     """Serves the paths of its contracts to every agent that has a session."""
 
     def __init__(self, contracts: Mapping[int, Contract], config: WorkerConfig, epoch: int) -> None:
-        self._contracts = contracts
         self._config = config
         self._sessions = Sessions(contracts, config, epoch)
+        self.counters: Counter[str] = Counter()
+        self._intake = Intake(contracts, config, self.counters)
         self._batcher = Batcher(config.max_batch)
         self._running: Running | None = None
         self._last_batch = 0
@@ -85,14 +85,13 @@ class WorkerMachine:
         self._draining = False
         self._finished = False
         self._out: list[WorkerAction] = []
-        self.counters: Counter[str] = Counter()
 
     # --- what a driver asks ---------------------------------------------------------------------
 
     @property
     def wakeup_s(self) -> float | None:
         """When to send the next `WorkerTick`, ``None`` if there is nothing to wait for."""
-        wakeup_s = min(self._sessions.due_s, self._batcher.due_s)
+        wakeup_s = min(self._sessions.due_s, self._batcher.due_s, self._held_until_s)
         return None if wakeup_s == inf else wakeup_s
 
     @property
@@ -111,6 +110,18 @@ class WorkerMachine:
             batch=running,
         )
 
+    @property
+    def _held_until_s(self) -> float:
+        """When the first request that waits for refinements must run, infinite if none does."""
+        due_s = self._intake.due_s
+        return due_s if due_s == inf else due_s - self._lead_s
+
+    @property
+    def _lead_s(self) -> float:
+        """How long before the end of its budget a request must begin to wait for its batch."""
+        running = len(self._running.batch) if self._running else 0
+        return self._batcher.wait_s(running) + self._batcher.service_s + SPARE_S
+
     # --- events ---------------------------------------------------------------------------------
 
     def handle(self, event: WorkerEvent, now_s: float) -> list[WorkerAction]:
@@ -128,9 +139,12 @@ class WorkerMachine:
         elif isinstance(event, PeerGone):
             self._forget(self._sessions.of_peer(event.peer), "unreachable")
         elif isinstance(event, WorkerDrain):
-            self._draining = True
+            self._draining = self._intake.draining = True
+            self._release(inf, 0.0)
         if now_s >= self._sessions.due_s:
             self._tend_sessions(now_s)
+        if now_s >= self._held_until_s:
+            self._release(now_s, self._lead_s)
         if len(self._batcher):
             self._drop_hopeless(now_s)
             self._run_next(now_s)
@@ -148,10 +162,8 @@ class WorkerMachine:
             self._fail(peer, request, WireCode.NO_SESSION, "say hello first")
             return
         self._sessions.hear(session, size(message), now_s)
-        if isinstance(message, Infer):
-            self._on_infer(session, message, now_s)
-        elif isinstance(message, Chunk):
-            self._on_chunk(session, message, now_s)
+        if isinstance(message, Infer | Chunk):
+            self._on_piece(session, message, now_s)
         elif isinstance(message, Cancel):
             self._on_cancel(session, message)
         elif isinstance(message, Ping | Probe):
@@ -188,6 +200,7 @@ class WorkerMachine:
         self._sessions.close(session)
         purged = self._batcher.remove(lambda work: work.session == session.id)
         self.counters["purged"] += len(purged) + len(session.assembling)
+        session.assembling.clear()
         detail = f"session={session.id} device={session.device!r} reason={reason!r}"
         self._out.append(WorkerReport("session-closed", f"{detail} purged={len(purged)}"))
 
@@ -205,91 +218,21 @@ class WorkerMachine:
 
     # --- requests -------------------------------------------------------------------------------
 
-    def _on_infer(self, session: Session, infer: Infer, now_s: float) -> None:
-        known = infer.request in session.assembling or infer.request in session.open_requests
-        within = session.begin(infer, known)
-        refusal = self._refusal(session, infer, known, within)
-        if refusal is None:
-            self._advance(session, session.assembling[infer.request], is_complete(infer), now_s)
-            return
-        if not known:
-            session.abandon(infer.request)
-        self._fail(session.peer, infer.request, *refusal)
-
-    def _refusal(self, session: Session, infer: Infer, known: bool, within: bool) -> Refusal | None:
-        """Return why a request is not accepted, ``None`` if it is."""
-        contract = self._contracts.get(infer.contract)
-        if infer.session != session.id:
-            return WireCode.NO_SESSION, f"session {infer.session} is not this connection's"
-        if known:
-            return WireCode.MALFORMED, f"request {infer.request} is under way already"
-        if not within:
-            return WireCode.OVERLOAD, "more than the credit granted"
-        if self._draining:
-            return WireCode.DRAINING, "the worker is going away"
-        if contract is None or infer.path >= len(contract.paths):
-            return WireCode.UNKNOWN_PATH, f"contract {infer.contract} has no path {infer.path}"
-        path = contract.paths[infer.path]
-        if infer.level >= len(path.levels):
-            return WireCode.UNKNOWN_PATH, f"path {path.id} has no level {infer.level}"
-        if infer.stop != len(contract.segments):
-            end = len(contract.segments)
-            return WireCode.UNSUPPORTED, f"stop must be {end}, the end; got {infer.stop}"
-        if infer.stream or infer.refinements != 1:
-            return WireCode.UNSUPPORTED, "this worker keeps no streams and takes one refinement"
-        if len(infer.payload) > min(self._config.max_request_bytes, self._config.max_chunk_bytes):
-            limit = min(self._config.max_request_bytes, self._config.max_chunk_bytes)
-            return WireCode.TOO_LARGE, f"chunk 0 above the limit of {limit} bytes"
-        if not intact(infer):
-            return WireCode.CORRUPT, "chunk 0 is damaged"
-        return None
-
-    def _on_chunk(self, session: Session, chunk: Chunk, now_s: float) -> None:
-        assembly = session.extend(chunk)
-        if assembly is None:
-            self.counters["stray_chunks"] += 1
-            return
-        problem: Refusal | None = None
-        if session.overdrawn():
-            problem = WireCode.OVERLOAD, "more than the credit granted"
-        elif assembly.nbytes > self._config.max_request_bytes:
-            limit = self._config.max_request_bytes
-            problem = WireCode.TOO_LARGE, f"payload above the limit of {limit} bytes"
-        elif len(chunk.payload) > self._config.max_chunk_bytes:
-            limit = self._config.max_chunk_bytes
-            problem = WireCode.TOO_LARGE, f"chunk above the limit of {limit} bytes"
-        elif chunk.refinement != 0 or chunk.index != len(assembly.parts) - 1:
-            problem = WireCode.MALFORMED, f"chunk {chunk.index} out of order"
-        elif not intact(chunk):
-            problem = WireCode.CORRUPT, f"chunk {chunk.index} is damaged"
-        if problem is None:
-            self._advance(session, assembly, chunk.last, now_s)
+    def _on_piece(self, session: Session, message: Infer | Chunk, now_s: float) -> None:
+        """Take a piece of a request, and queue the request if it can run."""
+        if isinstance(message, Infer):
+            outcome = self._intake.begin(session, message, now_s)
         else:
-            session.abandon(chunk.request)
-            self._fail(session.peer, chunk.request, *problem)
+            outcome = self._intake.extend(session, message, now_s)
+        if isinstance(outcome, Work):
+            self._batcher.put(outcome)
+        elif outcome is not None:
+            self._fail(session.peer, message.request, *outcome)
 
-    def _advance(self, session: Session, assembly: Assembly, complete: bool, now_s: float) -> None:
-        """Queue a request once its payload is complete."""
-        if not complete:
-            return
-        infer = assembly.infer
-        contract = self._contracts[infer.contract]
-        path = contract.paths[infer.path]
-        payload = session.complete(infer.request)
-        self.counters["requests"] += 1
-        self._batcher.put(
-            Work(
-                session=session.id,
-                request=infer.request,
-                group=(infer.contract, path.hops[0].entry, infer.stop),
-                item=BatchItem(path.id, infer.level, payload, infer.dims),
-                arrived_s=now_s,
-                expires_s=now_s + infer.budget_us / 1e6 if infer.budget_us else inf,
-                stamp=infer.stamp,
-                heard_bytes=session.heard_bytes,
-                no_reply=bool(infer.flags & _NO_REPLY),
-            )
-        )
+    def _release(self, now_s: float, lead_s: float) -> None:
+        """Queue requests that have waited for refinements as long as they can."""
+        for work in self._intake.release(now_s, lead_s):
+            self._batcher.put(work)
 
     def _on_cancel(self, session: Session, cancel: Cancel) -> None:
         def cancelled(work: Work) -> bool:
@@ -375,7 +318,7 @@ class WorkerMachine:
                 request=work.request,
                 number=0,
                 final=True,
-                refinements=1,
+                refinements=1 + len(work.item.refinements),
                 state=0,
                 queue_us=microseconds(started_s - work.arrived_s),
                 decode_us=microseconds(event.decode_s),

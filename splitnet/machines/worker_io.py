@@ -14,12 +14,19 @@ from splitnet.wire import Message, Payload
 
 @record(frozen=True, slots=True)
 class BatchItem:
-    """One complete payload of a batch."""
+    """One payload of a batch.
+
+    Attributes
+    ----------
+    payload, refinements
+        The first refinement, which is the base of the others, and those behind it that arrived.
+    """
 
     path: str
     level: int
     payload: Payload
     dims: tuple[int, ...] = ()
+    refinements: tuple[Payload, ...] = ()
 
 
 @record(frozen=True, slots=True)

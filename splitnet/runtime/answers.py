@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, cast
 
 import numpy as np
@@ -64,6 +64,26 @@ def margin(logits: Array, temperature: float = 1.0) -> Array:
         return np.ones(len(probability))
     two = np.partition(probability, -2, axis=2)[:, :, -2:]
     return _of_page(two[:, :, 1] - two[:, :, 0])
+
+
+def absence(logits: Array, temperature: float = 1.0) -> Array:
+    """Return the softmax probability of the first class: a prefilter's "nothing of interest"."""
+    return _of_page(_softmax(logits, temperature)[:, :, 0])
+
+
+def nothing_of_interest(truth: Array, interest: Sequence[int]) -> Array:
+    """Return whether none of the labels of a sample is of interest, bool ``(N,)``.
+
+    Parameters
+    ----------
+    truth
+        ``(N,)`` or ``(N, P)``.
+    interest
+        The labels of interest; empty: all are.
+    """
+    found = truth.reshape(len(truth), -1)
+    wanted = np.isin(found, interest) if interest else np.ones(found.shape, np.bool_)
+    return cast(Array, ~wanted.any(axis=1))
 
 
 def labels(output: Array) -> Array:

@@ -23,20 +23,22 @@ from splitnet.machines.agent_io import (
     RunSegments,
     Stage,
 )
-from splitnet.runtime.answers import load_confidence
+from splitnet.runtime.answers import load_confidence, nothing_of_interest, score
 from splitnet.runtime.directory import load_tables
 from splitnet.runtime.emulation import Emulation, FactorStretcher, Stretcher
 from splitnet.runtime.inputs import Sample, prepare_inputs
-from splitnet.runtime.payloads import decode_tensors, dynamic_dims, encode_tensors
+from splitnet.runtime.payloads import decode_tensors, dynamic_dims, encode_refinements, naming
 from splitnet.runtime.reading import Reading, answer_form
 from splitnet.runtime.sessions import GraphStore
-from splitnet.values import PREPARE_STAGE, encode_stage, exit_stage, segment_stage
+from splitnet.values import PREPARE_STAGE, SKIP, encode_stage, exit_stage, segment_stage
 from splitnet.wire import Hollow, Payload
 
 Array: TypeAlias = NDArray[Any]
 
 _POSTPROCESS = "postprocess"
 """What a stretcher calls the part of a stage that runs the postprocess graph."""
+
+_NOT_FINITE = "the network's output is not finite; check the sample's preprocessing"
 
 LoadSample: TypeAlias = Callable[[], Sample]
 """Reads one sample, see `Sample`; called by the stage ``Prepare``: decoding an image is work."""
@@ -67,7 +69,9 @@ class DeviceRuntime:
         self._contract = bundle.contract
         self._context = load_tables(directory, bundle.contract)
         self._fused = {(run.first, run.stop): run.graph for run in bundle.advice.fused}
-        self._exits: dict[str, ExitHead] = {head.id: head for head in bundle.advice.exits}
+        self._heads: dict[str, ExitHead] = {head.id: head for head in bundle.advice.heads}
+        prefilter = bundle.advice.prefilter
+        self._interest = () if prefilter is None else prefilter.interest
         self._end = len(self._contract.segments)
         self._form = answer_form(self._contract)
         self._store = GraphStore(directory, threads, budget_bytes, batch=1)
@@ -105,7 +109,7 @@ class DeviceRuntime:
         elif isinstance(stage, RunSegments):
             outcome = self._run_segments(stage, kept)
         elif isinstance(stage, RunExit):
-            outcome = self._run_exit(self._exits[stage.exit], kept)
+            outcome = self._run_exit(self._heads[stage.exit], kept)
         else:
             outcome = self._encode(stage, kept)
         self._stretcher.settle()
@@ -124,6 +128,23 @@ class DeviceRuntime:
         answer = decode_tensors(contract.reply, contract.answers, payload, dims, self._context)
         _check_finite(answer, "the worker's reply is not finite; its tensors are damaged")
         return self._form.read(answer)
+
+    def score(self, found: Reading, truth: Array) -> float:
+        """Return how right an answer is; of a skip, whether there was nothing of interest.
+
+        Parameters
+        ----------
+        truth
+            The labels of the sample, ``(P,)``.
+
+        Raises
+        ------
+        TensorMismatchError
+            There is another number of labels.
+        """
+        if found.skipped:
+            return float(nothing_of_interest(truth[np.newaxis], self._interest)[0])
+        return float(score(np.array([found.labels]), truth[np.newaxis])[0])
 
     def _prepare(self, load: LoadSample, kept: dict[int, list[Array]]) -> None:
         with self._timed(PREPARE_STAGE):
@@ -146,6 +167,9 @@ class DeviceRuntime:
     def _run_exit(self, head: ExitHead, kept: dict[int, list[Array]]) -> LocalResult:
         outputs = self._run_graph(exit_stage(head.id), head.graph, kept[head.boundary])
         sure = float(load_confidence(head.confidence)(outputs[0], head.temperature)[0])
+        if head.id == SKIP:
+            _check_finite(outputs, _NOT_FINITE)
+            return LocalResult(sure, Reading([], sure, skipped=True))
         found = replace(self._read(outputs), confidence=sure)
         return LocalResult(sure, found)
 
@@ -156,13 +180,14 @@ class DeviceRuntime:
         if hop.encoder is not None:
             tensors = self._run_graph(encode_stage(path.id, stage.level), hop.encoder, tensors)
         with self._timed(encode_stage(path.id, stage.level), codec=True):
-            payload = encode_tensors(path.levels[stage.level].codecs[0], tensors, self._context)
-        return Encoded(payload, dynamic_dims(hop.tensors, tensors))
+            codecs = path.levels[stage.level].codecs[0]
+            with naming(path.id, stage.level):
+                base, *refinements = encode_refinements(codecs, tensors, self._context)
+        return Encoded(base, dynamic_dims(hop.tensors, tensors), tuple(refinements))
 
     def _read(self, outputs: list[Array]) -> Reading:
         """Return the answer in `outputs`; its postprocessing is part of the stage that ran."""
-        message = "the network's output is not finite; check the sample's preprocessing"
-        _check_finite(outputs, message)
+        _check_finite(outputs, _NOT_FINITE)
         last = self._contract.postprocess
         answer = outputs if last is None else self._run_graph(_POSTPROCESS, last.graph, outputs)
         return self._form.read(answer)

@@ -89,7 +89,7 @@ def graph_refs(bundle: Bundle) -> Iterator[GraphRef]:
     for path in contract.paths:
         for hop in path.hops:
             yield from (ref for ref in (hop.encoder, hop.decoder) if ref is not None)
-    for head in advice.exits:
+    for head in advice.heads:
         yield head.graph
     for run in advice.fused:
         yield run.graph

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import zip_longest
 from math import prod
 from typing import Any, TypeAlias
 
 from numpy.typing import NDArray
 
-from splitnet.codecs.base import NO_CONTEXT, Buffer, Context, Header
-from splitnet.codecs.making import make_codec
+from splitnet.codecs.base import NO_CONTEXT, Buffer, Context, Header, check_parts
+from splitnet.codecs.making import count_parts, make_codec
 from splitnet.codecs.packing import pack, unpack
-from splitnet.errors import CorruptPayloadError, TensorMismatchError
+from splitnet.errors import CodecError, CorruptPayloadError, TensorMismatchError
 from splitnet.values import DTYPE_BYTES, TensorSpec
 
 Array: TypeAlias = NDArray[Any]
@@ -20,6 +22,16 @@ CodecConfigs: TypeAlias = Sequence[Mapping[str, Any]]
 
 MAX_TENSOR_BYTES = 1 << 28
 """Bound on one decoded tensor, so that dimensions from the network cannot exhaust the memory."""
+
+
+@contextmanager
+def naming(path_id: str, level: int) -> Iterator[None]:
+    """Put path and level in front of what a codec says."""
+    try:
+        yield
+    except CodecError as error:
+        error.args = (f"path {path_id}, level {level}: {error}", *error.args[1:])
+        raise
 
 
 def encode_tensors(
@@ -36,6 +48,54 @@ def encode_tensors(
         raise TensorMismatchError(f"{len(arrays)} tensors for {len(hop_codecs)} codecs")
     pairs = zip(hop_codecs, arrays, strict=True)
     return pack([make_codec(config).encode(array, context) for config, array in pairs])
+
+
+def encode_refinements(
+    hop_codecs: CodecConfigs, arrays: Sequence[Array], context: Context = NO_CONTEXT
+) -> list[bytes]:
+    """Return the refinements of the payload of one sample, the base first; often that is all.
+
+    A refinement holds one part of every tensor; nothing of one whose codec makes no more parts.
+
+    Raises
+    ------
+    CodecError
+        As `encode_tensors`.
+    """
+    if len(hop_codecs) != len(arrays):
+        raise TensorMismatchError(f"{len(arrays)} tensors for {len(hop_codecs)} codecs")
+    pairs = zip(hop_codecs, arrays, strict=True)
+    parts = [make_codec(config).encode_parts(array, context) for config, array in pairs]
+    return [pack(refinement) for refinement in zip_longest(*parts, fillvalue=b"")]
+
+
+def decode_refinements(
+    hop_codecs: CodecConfigs,
+    specs: Sequence[TensorSpec],
+    payloads: Sequence[Sequence[Buffer]],
+    dims: Sequence[Sequence[int]],
+    context: Context = NO_CONTEXT,
+) -> list[list[Array]]:
+    """Return the tensors of each sample from the first refinements of it, those that arrived.
+
+    Raises
+    ------
+    CodecError, TensorMismatchError
+        As `decode_samples`; also with more refinements than the codecs make.
+    """
+    headers = [_headers(specs, sizes) for sizes in dims]
+    codecs = [make_codec(config) for config in hop_codecs]
+    check_parts("payload", payloads, count_parts(hop_codecs))
+    parts = [[unpack(data, len(specs)) for data in refinements] for refinements in payloads]
+    columns = [
+        codec.decode_parts_batch(
+            [[unpacked[number] for unpacked in sample[: codec.parts]] for sample in parts],
+            [of_sample[number] for of_sample in headers],
+            context,
+        )
+        for number, codec in enumerate(codecs)
+    ]
+    return [list(tensors) for tensors in zip(*columns, strict=True)]
 
 
 def decode_tensors(

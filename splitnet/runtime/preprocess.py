@@ -112,12 +112,25 @@ def _crop(image: Array, step: Step) -> Array:
 def _letterbox(image: Array, step: Step) -> Array:
     """Shrink or grow to fit, keep the aspect, put it in the top left corner (as YOLOX does)."""
     size = step["size"]
-    ratio = size / max(image.shape[:2])
+    frame = (size, size) if isinstance(size, int) else tuple(size)
+    ratio = min(side / own for side, own in zip(frame, image.shape[:2], strict=True))
     height, width = (max(1, int(side * ratio)) for side in image.shape[:2])
     inner = _to_size(image, height, width)
-    framed = np.full((size, size, *image.shape[2:]), step["fill"], dtype=image.dtype)
-    framed[: inner.shape[0], : inner.shape[1]] = inner
+    fill = step.get("fill", LETTERBOX_FILL)
+    framed = np.full((*frame, *image.shape[2:]), fill, dtype=image.dtype)
+    framed[:height, :width] = inner
     return framed
+
+
+def _channels(image: Array, step: Step) -> Array:
+    """Turn red, green, blue into blue, green, red, as networks want that were trained by OpenCV."""
+    del step
+    if image.ndim != 3 or image.shape[2] != 3:
+        raise TensorMismatchError(
+            f"step 'channels' needs an image of 3 channels, (H, W, 3), found {image.shape}; put it "
+            "before layout, or give colour images"
+        )
+    return image[:, :, ::-1]
 
 
 def _scale(image: Array, step: Step) -> Array:
@@ -168,6 +181,7 @@ _OPERATIONS: Mapping[str, Callable[[Array, Step], Array]] = {
     "resize": _resize,
     "crop": _crop,
     "letterbox": _letterbox,
+    "channels": _channels,
     "scale": _scale,
     "mean": _normalise,
     "layout": _layout,
@@ -182,6 +196,8 @@ def _argument(item: str, name: str, value: str) -> Step:
         return {"size": sizes[0] if len(sizes) == 1 else sizes, **fill}
     if name == "scale":
         return {"by": _number(item, value, float)}
+    if name == "channels":
+        return {"order": value.upper()}
     if name == "layout":
         return {"to": value.upper()}
     if name == "std":

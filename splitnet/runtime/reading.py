@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splitnet.bundle import Contract
-from splitnet.runtime.answers import labels, max_softmax, score
+from splitnet.errors import ModelError
+from splitnet.runtime.answers import labels, max_softmax, nothing_of_interest, score
 from splitnet.values import TensorSpec
 
 Array: TypeAlias = NDArray[Any]
@@ -42,11 +43,14 @@ class Reading:
     details
         What there is besides: for each label the likeliest ones with their probabilities
         ``[label, probability]``, or boxes ``[left, top, right, bottom, score, class]``.
+    skipped
+        Whether the prefilter found nothing of interest; there are no labels then.
     """
 
     labels: list[int]
     confidence: float
     details: list[Any] | None = None
+    skipped: bool = False
 
 
 class AnswerForm(ABC):
@@ -73,6 +77,25 @@ class AnswerForm(ABC):
             What `truth` returned, or labels ``(N, P)`` if the form is `labelled`.
         """
 
+    def nothing(self, truth: Array, interest: Sequence[int]) -> Array:
+        """Return whether there is nothing of interest in a sample, bool ``(N,)``.
+
+        Parameters
+        ----------
+        truth
+            As for `score`.
+        interest
+            The labels, or classes of boxes, of interest; empty: anything at all is.
+
+        Raises
+        ------
+        ModelError
+            The answers name no such thing.
+        """
+        raise ModelError(
+            "these answers are neither labels nor boxes; nothing in them is of interest"
+        )
+
     @abstractmethod
     def read(self, answer: Arrays) -> Reading:
         """Return the answer of a single sample."""
@@ -92,6 +115,9 @@ class _LabelForm(AnswerForm):
 
     def score(self, answer: Arrays, truth: Array) -> Array:
         return score(self._labels(answer), truth)
+
+    def nothing(self, truth: Array, interest: Sequence[int]) -> Array:
+        return nothing_of_interest(truth, interest)
 
     def read(self, answer: Arrays) -> Reading:
         return Reading(self._labels(answer)[0].tolist(), float(self.confidence(answer)[0]))
@@ -158,6 +184,11 @@ class Boxes(AnswerForm):
         """Return the share of boxes on both sides that are the same (F1), 1 if there are none."""
         pairs = zip(map(_kept, answer[0]), map(_kept, truth), strict=True)
         return np.array([_same_share(found, wanted) for found, wanted in pairs])
+
+    def nothing(self, truth: Array, interest: Sequence[int]) -> Array:
+        """Return whether no box was kept whose class is of interest."""
+        wanted = np.isin(truth[..., _CLASS], interest) if interest else True
+        return cast(Array, ~((truth[..., _SCORE] > 0) & wanted).any(axis=1))
 
     def read(self, answer: Arrays) -> Reading:
         """Return the boxes of a single sample, the surest first."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -104,6 +105,8 @@ def read_npz(path: Path) -> Samples:
     ConfigError
         The file is missing, damaged, or holds no such arrays.
     """
+    if path.is_file() and not zipfile.is_zipfile(path):
+        raise ConfigError(f"{path} is not a readable .npz file: truncated, or of another kind")
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             names = sorted(set(arrays.files) - {"y", "classes"}, key=_input_order(arrays.files))

@@ -65,19 +65,22 @@ def warm_up(
 
 
 def device_stages(bundle: Bundle) -> Iterator[Stage]:
-    """Yield every stage that the plans of `bundle` may ask of the device, in order of the graph.
+    """Yield the stages that `bundle` asks of the device, in order of the graph.
 
-    A fused run stands in for its segments, which are then never opened.
+    A fused run stands in for its segments: these, and paths that leave between them, are needed
+    only with a worker that serves little, and opened then.
     """
+    runs = DeviceRuns(bundle)
     yield Prepare()
-    for stage in DeviceRuns(bundle).between(0, len(bundle.contract.segments)):
+    for stage in runs.between(0, len(bundle.contract.segments)):
         single = range(stage.first, stage.stop)
         yield from [stage] if stage.fused else [RunSegments(i, i + 1) for i in single]
-    for head in bundle.advice.exits:
+    for head in bundle.advice.heads:
         yield RunExit(head.id)
     sent = ((plan.path, plan.level) for plan in bundle.advice.plans)
     for path, level in dict.fromkeys(sent):
-        yield Encode(path, level)
+        if not runs.hides(bundle.contract.path(path).hops[0].boundary):
+            yield Encode(path, level)
 
 
 def _stage_time(durations: list[float]) -> StageTime:

@@ -16,10 +16,17 @@ from splitnet.codecs.base import Buffer
 from splitnet.errors import SplitnetError, TensorMismatchError, one_line
 from splitnet.machines.worker_io import BatchItem, ItemResult, RunBatch
 from splitnet.runtime.directory import load_tables
-from splitnet.runtime.payloads import decode_samples, dynamic_dims, dynamic_names, encode_tensors
+from splitnet.runtime.payloads import (
+    decode_refinements,
+    dynamic_dims,
+    dynamic_names,
+    encode_refinements,
+    encode_tensors,
+    naming,
+)
 from splitnet.runtime.sessions import GraphStore
 from splitnet.values import TensorSpec
-from splitnet.wire import Hollow, Payload
+from splitnet.wire import Hollow
 
 Tensors: TypeAlias = list[NDArray[Any]]
 Samples: TypeAlias = dict[int, Tensors]
@@ -73,8 +80,9 @@ class WorkerRuntime:
                 self._store.get(hop.decoder)
             dims = (1,) * len(dynamic_names(hop.tensors))
             for number, level in enumerate(path.levels):
-                payload = encode_tensors(level.codecs[0], _zeros(hop.tensors), self._context)
-                item = BatchItem(path.id, number, payload, dims)
+                zeros = _zeros(hop.tensors)
+                base, *rest = encode_refinements(level.codecs[0], zeros, self._context)
+                item = BatchItem(path.id, number, base, dims, tuple(rest))
                 for size in batch_sizes:
                     self.run(RunBatch(0, 0, hop.entry, end, (item,) * size))
 
@@ -99,11 +107,12 @@ class WorkerRuntime:
     ) -> Samples:
         """Decode payloads of one level at once; if that fails, each alone, to find the culprit."""
         path = self._contract.path(path_id)
-        payloads = [_content(item.payload) for item in group.values()]
+        payloads = [_contents(item) for item in group.values()]
         dims = [item.dims for item in group.values()]
         try:
             codecs, specs = path.levels[level].codecs[0], path.hops[0].tensors
-            decoded = decode_samples(codecs, specs, payloads, dims, self._context)
+            with naming(path_id, level):
+                decoded = decode_refinements(codecs, specs, payloads, dims, self._context)
         except SplitnetError as error:
             if len(group) == 1:
                 failed.update((number, _failure(error)) for number in group)
@@ -159,9 +168,12 @@ def _apply_stacked(
     return {n: [tensor[i : i + 1] for tensor in stacked] for i, n in enumerate(group)}
 
 
-def _content(payload: Payload) -> Buffer:
-    assert not isinstance(payload, Hollow), "a hollow payload left the simulator"
-    return payload
+def _contents(item: BatchItem) -> list[Buffer]:
+    """Return the refinements of an item."""
+    parts = (item.payload, *item.refinements)
+    buffers = [part for part in parts if not isinstance(part, Hollow)]
+    assert len(buffers) == len(parts), "a hollow payload left the simulator"
+    return buffers
 
 
 def _finite(samples: Samples, failed: Failures) -> Samples:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from copy import deepcopy
+from itertools import pairwise
 from typing import Any
 
 from torch import Tensor, fx, nn
@@ -119,6 +120,16 @@ class Network:
                 f"{INPUT}, the path of a module or the id of a cut (splitnet cuts shows them)"
             )
         return place
+
+    def check_order(self, places: Sequence[str]) -> None:
+        """Raise `PartitionError` unless `places` stand in the order of the network."""
+        order = {node: number for number, node in enumerate(self._graph.nodes)}
+        for first, second in pairwise(places):
+            if order[self._node(first)] >= order[self._node(second)]:
+                raise PartitionError(
+                    f"{first!r} does not stand before {second!r}: name places in the order of the "
+                    "network"
+                )
 
     def part(self, start: str, stops: Sequence[str]) -> nn.Module:
         """Return a copy of what leads from `start` to each of `stops`, with the same weights.

@@ -29,6 +29,7 @@ from splitnet.training.averaging import Averaged
 from splitnet.training.checkpoints import Checkpoint, Kept
 from splitnet.training.loop import Epoch, Loss, Part, Schedule, Training
 from splitnet.training.recipe import divergence
+from splitnet.training.session import span
 from splitnet.training.teacher import TEACHER_BATCH, Arithmetic, Teacher
 from splitnet.training.views import Data, Views
 
@@ -121,7 +122,7 @@ def train_branches(
     seconds: float = inf,
     checkpoint: Checkpoint | None = None,
     kept: Kept | None = None,
-    report: Callable[[Epoch, Branches], None] = lambda epoch, average: None,
+    report: Callable[[Epoch, Branches], str | None] = lambda epoch, average: None,
 ) -> None:
     """Train heads, and the network if it is not frozen, to answer as the teacher does.
 
@@ -132,7 +133,8 @@ def train_branches(
     kept
         What `checkpoint` loaded, to go on with.
     report
-        Told of each epoch, with the average of that moment in eval mode.
+        Told of each epoch, with the average of that moment in eval mode; returns what people
+        should know of it.
 
     Raises
     ------
@@ -167,13 +169,19 @@ def train_branches(
         parts=parts,
         checkpoint=checkpoint,
         after_step=pair.follow,
+        on_step=lambda loss: progress.advance(1, f"loss {loss:.4f}"),
     )
     if kept is not None:
         training.resume(kept)
-    progress.step(f"training {len(branches.heads)} exits", config.epochs)
+    batches = -(-data.count // config.batch)
+    if training.epoch < config.epochs:
+        progress.step(f"exits: epoch {training.epoch + 1} of {config.epochs}", batches)
     for epoch in training.epochs():
-        report(epoch, pair.average)
-        progress.advance(1, f"loss {epoch.loss:.4f}, {epoch.left_s:.0f} s left")
+        told = report(epoch, pair.average) or ""
+        if epoch.number < config.epochs:
+            ended = "; ".join(filter(None, [f"loss {epoch.loss:.4f}", told]))
+            text = f"exits: epoch {epoch.number + 1} of {config.epochs}"
+            progress.step(f"{text} ({ended}; {span(epoch.left_s)} left)", batches)
     branches.load_state_dict(pair.average.state_dict())
     branches.eval()
 

@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,9 +25,13 @@ from splitnet.training.levels import FittedLevel
 from splitnet.training.recipe import Form
 from splitnet.training.session import Record
 
+T = TypeVar("T")
+
 VERSION = 1
 RESULTS, WEIGHTS, HISTORY = "results.json", "weights.safetensors", "history.jsonl"
 CHECKPOINT, RECIPE, PLOT, TABLES = "checkpoint.safetensors", "recipe.toml", "rates.png", "tables"
+SAMPLES, DIGEST_BYTES = "samples.bin", 16
+"""Digests of the training samples, so that a build does not calibrate on them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +120,12 @@ class Folder:
 
     def note(self, record: Record) -> None:
         """Add an epoch to the history."""
+        self.note_line(asdict(record))
+
+    def note_line(self, line: Mapping[str, Any]) -> None:
+        """Add a JSON object to the history."""
         with (self.path / HISTORY).open("a") as file:
-            file.write(json.dumps(asdict(record)) + "\n")
+            file.write(json.dumps(line) + "\n")
 
     def finish(
         self, results: Results, levels: Sequence[FittedLevel], weights: Mapping[str, Tensor]
@@ -128,28 +136,59 @@ class Folder:
         for level in levels:
             for name, content in level.tables.items():
                 (tables / name).write_bytes(content)
-        write_tensors(self.path / WEIGHTS, weights, {"recipe": results.recipe})
+        self.write(results, weights, {"recipe": results.recipe})
+
+    def write(
+        self, results: object, weights: Mapping[str, Tensor], facts: Mapping[str, Any]
+    ) -> None:
+        """Write results, a dataclass, and weights, and delete the checkpoint."""
+        write_tensors(self.path / WEIGHTS, weights, facts)
         text = json.dumps({"version": VERSION, **to_json(results)}, indent=1, allow_nan=False)
         (self.path / RESULTS).write_text(text + "\n")
         self.checkpoint.unlink(missing_ok=True)
 
     def results(self) -> Results:
-        """Return what the training reached.
+        """Return what the training of a learned path reached (raises `TrainingError`)."""
+        return self.read(Results)
+
+    def read(self, cls: type[T]) -> T:
+        """Return what a training reached, as the dataclass of its results.
 
         Raises
         ------
         TrainingError
-            The folder holds no finished training.
+            The folder holds no finished training, or one of something else.
         """
         file = self.path / RESULTS
         try:
             data = json.loads(file.read_bytes())
-            return Reader(RESULTS, VERSION, refuse_unknown=True).read(Results, data)
+            strange = "exits" if cls is Results else "levels"
+            if isinstance(data, dict) and strange in data:
+                option = "--exit-heads" if cls is Results else "--learned"
+                raise TrainingError(
+                    f"{self.path} holds results of the recipe {data.get('recipe')!r}: give it to "
+                    f"splitnet build {option}"
+                )
+            return Reader(RESULTS, VERSION, refuse_unknown=True).read(cls, data)
         except FileNotFoundError:
             going = "; go on with --resume" if self.checkpoint.exists() else ""
             raise TrainingError(f"{self.path} holds no finished training{going}") from None
         except (OSError, ValueError, BundleError) as error:
             raise TrainingError(f"{file} is damaged ({error}); train again") from error
+
+    def keep_samples(self, digests: Sequence[bytes]) -> None:
+        """Keep digests of the training samples."""
+        (self.path / SAMPLES).write_bytes(b"".join(digests))
+
+    def samples(self) -> frozenset[bytes]:
+        """Return the digests of the training samples (raises `TrainingError`)."""
+        file = self.path / SAMPLES
+        try:
+            found = file.read_bytes()
+        except OSError as error:
+            raise TrainingError(f"cannot read {file}: {error.strerror}; train again") from error
+        starts = range(0, len(found), DIGEST_BYTES)
+        return frozenset(found[start : start + DIGEST_BYTES] for start in starts)
 
     def weights(self) -> dict[str, Tensor]:
         """Return the weights of the student (raises `TrainingError`)."""

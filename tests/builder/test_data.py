@@ -75,6 +75,23 @@ def test_data_alone_is_split_by_seed_and_says_so(tmp_path: Path) -> None:
     assert _content(load_roles(spec, None, None, seed=4).test) != parts[2]
 
 
+def test_a_sample_is_called_by_its_place_in_the_file(tmp_path: Path) -> None:
+    data = load_roles(_npz(tmp_path / "d.npz"), None, None).test
+    number = int(data.name(3).split()[1])
+    assert data.name(3) == f"sample {number} of {tmp_path / 'd.npz'}"
+    whole = load_data(str(tmp_path / "d.npz"), "test")
+    np.testing.assert_array_equal(whole.load(number), data.load(3))
+    assert data.rows([3]).name(0) == data.name(3)
+
+
+@pytest.mark.parametrize("kept", [b"hello", b"\x93NUMPY\x01\x00", None])
+def test_a_file_that_is_no_npz(tmp_path: Path, kept: bytes | None) -> None:
+    file = Path(_npz(tmp_path / "d.npz"))
+    file.write_bytes(file.read_bytes()[:500] if kept is None else kept)
+    with pytest.raises(ConfigError, match=r"d\.npz is not a readable \.npz file: truncated"):
+        load_data(str(file), "training")
+
+
 def test_given_roles_are_taken_as_they_are(tmp_path: Path) -> None:
     spec = _npz(tmp_path / "d.npz")
     roles = load_roles(f"{spec}[:20]", f"{spec}[20:30]", f"{spec}[30:]")

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+
+import pytest
 
 from splitnet.builder.inspection import describe, show, tables
 from splitnet.bundle import Bundle
+from splitnet.values import SKIP
 
 
 def test_everything_is_described(sample_bundle: Bundle) -> None:
@@ -42,3 +46,32 @@ def test_a_table_without_rows_is_not_shown(sample_bundle: Bundle) -> None:
     titles: list[str] = []
     show(tables(content), lambda title, header, rows: titles.append(title))
     assert not any(title.startswith("exits") for title in titles)
+
+
+def test_promises_of_exits_and_prefilter(skipping_bundle: Bundle) -> None:
+    certified = {"rule": "learn-then-test", "risk": 0.02, "confidence": 0.9, "samples": 400}
+    recall = {"recall": 0.99, "confidence": 0.95, "samples": 299, "missed": 0}
+    roles = {**skipping_bundle.advice.roles, "exits": certified, "prefilter": recall}
+    bundle = replace(skipping_bundle, advice=replace(skipping_bundle.advice, roles=roles))
+    content = json.loads(json.dumps(describe(bundle)))
+    table = bundle.table
+    told, test = content["promise"], content["promise"]["test"]
+    assert (told["risk"], told["samples"], test["samples"]) == (0.02, 400, 200)
+    assert test["share"] == table.exit_share("e1", 0.8)
+    # 12 ms for three segments; with the exit 5 ms for who leaves there and 13 ms for the others.
+    assert test["speed_up"] == pytest.approx(12 / (13 - 8 * test["share"]))
+    skip = content["prefilter"]
+    assert skip["interest"] == [3, 5] and skip["test"]["share"] == 0.5
+    wanted = table.exits[SKIP].score == 0
+    assert skip["test"]["samples"] == wanted.sum()
+    assert skip["test"]["recall"] == 1 - table.exit_passed(SKIP, 0.7)[wanted].mean()
+    (rows,) = [rows for title, _, rows in tables(content) if title == "promises"]
+    assert rows[0][:4] == ("prefilter for 3, 5", "recall at least 99.00%", "95%", "299 of interest")
+    assert rows[1][:4] == ("exits", "loss at most 2.00%", "90%", 400)
+
+
+def test_exits_without_a_promise_say_so(sample_bundle: Bundle) -> None:
+    content = describe(sample_bundle)
+    assert content["prefilter"] is None and "risk" not in content["promise"]
+    (rows,) = [rows for title, _, rows in tables(content) if title == "promises"]
+    assert rows[0][1] == "none"

@@ -15,7 +15,11 @@ from splitnet.values import TensorSpec
 @pytest.mark.parametrize(
     ("labels", "dims", "message"),
     [
-        ([[0], [3]], ("N", 3), "sample 1 has the label 3, the model knows 3 classes, 0 to 2"),
+        (
+            [[0], [3]],
+            ("N", 3),
+            "sample 1 of d.npz has the label 3, the model knows 3 classes, 0 to 2",
+        ),
         ([[0], [1]], ("N", 64, 10), "1 labels a sample, the model answers with 64"),
         ([[0, 1], [1, 1]], ("N", 10), "2 labels a sample, the model answers with 1"),
     ],

@@ -118,6 +118,15 @@ def test_torch_modules_that_cannot_be_cut(name: str, message: str, networks: Any
     assert "\n" not in str(failure.value)
 
 
+def test_answers_of_a_dtype_that_no_bundle_carries() -> None:
+    class Wide(nn.Flatten):
+        def forward(self, x: Tensor) -> Tensor:
+            return (2 * super().forward(x)).double()
+
+    with pytest.raises(ModelError, match=r"answers with float64, .* for instance by \.float\(\)"):
+        source_from_torch("wide", Wide(), [SAMPLE])
+
+
 def test_data_of_the_wrong_shape(networks: Any) -> None:
     message = r"fails on an input float32\[1, 2, 3, 4\] at .*networks.py:\d+ .*check the shape"
     with pytest.raises(ModelError, match=message) as failure:

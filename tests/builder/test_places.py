@@ -50,6 +50,15 @@ def test_several_exits_stand_in_the_order_of_the_network() -> None:
     assert places == [("early", 1, 0.1), ("half", 3, 0.55)]
 
 
+def test_an_automatic_prefilter_stands_at_the_first_boundary() -> None:
+    choices = _choices("early", "third")
+    for at, boundary in (("auto", 1), ("third", 2), ("input", 0)):
+        found = choose_places(choices, CUTS, "none", "none", at)
+        assert found.prefilter is not None and found.prefilter.boundary == boundary
+        assert found.notes[2].startswith("prefilter at ")
+    assert choose_places(choices, CUTS, "none", "none").prefilter is None
+
+
 def test_an_exit_at_the_input() -> None:
     found = choose_places(_choices("early", "third"), CUTS, "third,input", "none")
     assert [(e.name, e.boundary, e.done) for e in found.exits] == [

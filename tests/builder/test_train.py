@@ -182,7 +182,7 @@ def test_one_encoder_serves_another_network(trained: Path, images: Path, tmp_pat
         ({"source": "stage9"}, "no place 'stage9' (did you mean 'stage"),
         ({"recipe": "entropy"}, "unknown recipes id 'entropy' (did you mean 'entropic'?)"),
         ({"tarjet": "stage1"}, "tarjet: unknown setting (did you mean 'target'?)"),
-        ({"mix": 1.5}, "mix is 1.5, must be from 0 to 1"),
+        ({"mix": 1.5}, "mix is 1.5 and cutmix 0, must be shares of the samples"),
         ({"batch": 0}, "batch is 0, it must be above 0"),
         ({"device": "tpu"}, "there is no device 'tpu' here"),
         ({"data": "nowhere.npz"}, "there is no data at nowhere.npz"),

@@ -20,7 +20,7 @@ from splitnet.machines.agent_io import LocalResult, Prepare, RunSegments
 from splitnet.runtime.device import DeviceRuntime
 from splitnet.runtime.directory import open_bundle
 from splitnet.runtime.reading import Reading
-from splitnet.values import TensorSpec
+from splitnet.values import SKIP, TensorSpec
 
 SIDE = 64
 HERE = Path(__file__)
@@ -50,6 +50,22 @@ class Detector(nn.Module):
                 sides, chances = raw[..., :4].tanh(), raw[..., 4:].sigmoid()
                 grids.append(torch.cat([sides, chances], 2))
         return torch.cat(grids, 1)
+
+
+class Sensitive(Detector):
+    """Sees objects in bright images only."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return boxes (N, 84, 8); their chances follow the brightness."""
+        found = super().forward(x)
+        bright = (x.mean((1, 2, 3)) - 0.33).sign().clamp(0, 1)[:, None, None]
+        return torch.cat([found[..., :4], 0.9 * bright + 0 * found[..., 4:]], 2)
+
+
+def sensitive() -> nn.Module:
+    """Return a detector that finds an object in about half of the images."""
+    torch.manual_seed(0)
+    return Sensitive()
 
 
 def detector() -> nn.Module:
@@ -160,3 +176,32 @@ def test_large_outputs_have_fewer_golden_samples(sample_bundle: Bundle) -> None:
     large = Boundary("output", (TensorSpec("y", "float32", ("N", 3549, 85)),))
     wide = replace(contract, boundaries=(*contract.boundaries[:-1], large))
     assert golden_count(wide) == 1
+
+
+def test_a_prefilter_of_a_detector_lets_objects_through(tmp_path: Path) -> None:
+    chance = np.random.default_rng(0)
+    x = chance.integers(0, 256, (240, SIDE, SIDE, 3), np.uint8)
+    x[::2] //= 3
+    np.savez(tmp_path / "data.npz", x=x)
+    config = BuildConfig(
+        f"{HERE}:sensitive",
+        str(tmp_path / "data.npz"),
+        tmp_path / "bundle",
+        postprocess="nms=max:20",
+        max_boundaries=2,
+        interest="any",
+        interest_at="input",
+        interest_recall=0.8,
+        interest_confidence=0.9,
+    )
+    build(config, Silent())
+    bundle = open_bundle(config.out)
+    assert bundle.advice.prefilter is not None and bundle.advice.prefilter.interest == ()
+    nothing = bundle.table.exits[SKIP].score
+    assert 0.2 < nothing.mean() < 0.8
+    skipped = bundle.table.exit_passed(SKIP, bundle.advice.prefilter.head.threshold)
+    assert skipped[nothing == 1].mean() > 0.5 and skipped[nothing == 0].mean() <= 0.25
+    with pytest.raises(ConfigError, match="the label 3 is unknown, the model knows 3 classes"):
+        build(replace(config, interest="3", force=True), Silent())
+    with pytest.raises(ConfigError, match="this model answers with neither"):
+        build(replace(config, postprocess=None, model=f"{HERE}:mask", force=True), Silent())

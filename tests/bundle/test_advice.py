@@ -28,6 +28,33 @@ def test_unknown_keys_are_ignored(sample_bundle: Bundle, advice_json: Json) -> N
     assert Advice.from_json(advice_json) == sample_bundle.advice
 
 
+def test_a_prefilter_is_a_head_of_its_own(skipping_bundle: Bundle) -> None:
+    advice = skipping_bundle.advice
+    data = json.loads(json.dumps(advice.to_json()))
+    assert Advice.from_json(data) == advice
+    assert [head.id for head in advice.heads] == ["skip", "e1"]
+    damages: list[tuple[Change, str]] = [
+        (lambda d: d["prefilter"]["head"].update(id="s"), "head.id: is 's', must be 'skip'"),
+        (lambda d: d["prefilter"].update(interest=[-1]), "must be labels"),
+        (lambda d: d["exits"][0].update(id="skip"), "'skip' names the prefilter"),
+        (lambda d: d.pop("prefilter"), "unknown exit 'skip'"),
+    ]
+    for change, message in damages:
+        damaged = json.loads(json.dumps(data))
+        change(damaged)
+        with pytest.raises(BundleError, match=message):
+            Advice.from_json(damaged)
+
+
+def test_a_prefilter_stands_inside_the_network(skipping_bundle: Bundle) -> None:
+    advice, contract = skipping_bundle.advice, skipping_bundle.contract
+    assert advice.prefilter is not None
+    head = dataclasses.replace(advice.prefilter.head, boundary=9)
+    beyond = dataclasses.replace(advice.prefilter, head=head)
+    with pytest.raises(BundleError, match="boundary: is 9, must be from 0 to 3"):
+        dataclasses.replace(advice, prefilter=beyond, plans=()).check_against(contract)
+
+
 def test_whole_numbers_stand_for_numbers(advice_json: Json) -> None:
     advice_json["exits"][0]["temperature"] = 2
     assert isinstance(Advice.from_json(advice_json).exits[0].temperature, float)

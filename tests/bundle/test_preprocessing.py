@@ -15,6 +15,7 @@ GOOD: list[dict[str, Any]] = [
     {"op": "crop", "size": 224},
     {"op": "letterbox", "size": 416, "fill": 114},
     {"op": "letterbox", "size": [320, 416]},
+    {"op": "channels", "order": "BGR"},
     {"op": "scale", "by": 255.0},
     {"op": "mean", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]},
     {"op": "layout", "to": "CHW"},
@@ -36,6 +37,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"op": "mean", "mean": [], "std": []}, "mean: must be a list"),
     ({"op": "mean", "mean": [0.5], "std": [0.0]}, "std: must be a list"),
     ({"op": "mean", "mean": [0.5], "std": [0.5, 0.5]}, "1 means but 2 standard deviations"),
+    ({"op": "channels", "order": "RGB"}, 'order: must be "BGR"'),
     ({"op": "layout", "to": "HWC"}, 'to: must be "CHW"'),
 ]
 

@@ -213,6 +213,43 @@ def test_a_batch_decodes_as_its_payloads_do(case: Case) -> None:
     assert case.codec.decode_batch([], [], case.context) == []
 
 
+def test_the_first_parts_of_an_array_are_decoded(case: Case) -> None:
+    codec = case.codec
+    for array in case.samples():
+        parts, header = codec.encode_parts(array, case.context), header_of(array)
+        assert len(parts) == codec.parts
+        first = [parts[:count] for count in range(1, len(parts) + 1)]
+        found = codec.decode_parts_batch(first, [header] * len(first), case.context)
+        whole = codec.decode(codec.encode(array, case.context), header, case.context)
+        assert np.array_equal(found[-1], whole)
+        for some, decoded in zip(first, found, strict=True):
+            assert header_of(decoded) == header
+            assert np.array_equal(codec.decode_parts(some, header, case.context), decoded)
+        for wrong in ([], [*parts, b""]):
+            with pytest.raises(CodecError, match=f"{len(wrong)} parts, must be from 1"):
+                codec.decode_parts(wrong, header, case.context)
+
+
+def test_damaged_parts_never_break_the_decoder(case: Case) -> None:
+    for array in case.samples():
+        parts = case.codec.encode_parts(array, case.context)
+        for number, part in enumerate(parts):
+            for data in damaged_parts(part):
+                some = [*parts[:number], data, *parts[number + 1 :]]
+                try:
+                    found = case.codec.decode_parts(some, header_of(array), case.context)
+                except (CorruptPayloadError, MissingReferenceError):
+                    continue
+                assert header_of(found) == header_of(array)
+
+
+def damaged_parts(part: bytes) -> list[bytes]:
+    """Return a part with each of its first bytes inverted, cut at each of them, and longer."""
+    ends = range(min(len(part), 60))
+    inverted = [part[:end] + bytes([part[end] ^ 0xFF]) + part[end + 1 :] for end in ends]
+    return [*inverted, *[part[:end] for end in ends], part + b"\x00"]
+
+
 @pytest.mark.parametrize(
     ("dtype", "shape"), [("float64", (1,)), ("float32", (-1, 4)), ("int64", (2**28,))]
 )

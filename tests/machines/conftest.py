@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 import pytest
 
-from splitnet.bundle import Bundle
+from splitnet.bundle import Bundle, Level
 from splitnet.errors import WireCode
 from splitnet.machines.agent import AgentConfig, AgentMachine
 from splitnet.machines.agent_io import (
@@ -50,7 +50,11 @@ from splitnet.machines.worker_io import (
     WorkerTick,
 )
 from splitnet.policies.making import make_policy
+from splitnet.values import Plan, decode_stage, encode_stage
 from splitnet.wire import Hollow, Message, size
+
+REFINED_LEVEL, REFINED_BYTES = 2, (800, 6000, 6000)
+"""The level of path ``c1`` of the bundle `refined`, and the bytes of its refinements."""
 
 PAYLOAD_BYTES = {("input", 0): 4096, ("c1", 0): 8192, ("c2", 0): 4096, ("bottleneck", 0): 1024}
 Doing: TypeAlias = Callable[[], None]
@@ -60,8 +64,9 @@ Doing: TypeAlias = Callable[[], None]
 class World:
     """One agent, one worker, one device, one link; everything happens in virtual time.
 
-    `confidence(frame)` is what the exit says; `batch_s` the worker's time for a batch; a message
-    takes `delay_s` plus its size over `rate_bps`. Without `link_up` nothing passes.
+    `confidence(frame)` is what the exit says, `absence(frame)` what the prefilter says; `batch_s`
+    the worker's time for a batch; a message takes `delay_s` plus its size over `rate_bps`. Without
+    `link_up` nothing passes.
     """
 
     bundle: Bundle
@@ -69,6 +74,7 @@ class World:
     config: AgentConfig = field(default_factory=AgentConfig)
     worker_config: WorkerConfig = field(default_factory=WorkerConfig)
     confidence: Callable[[int], float] = lambda frame: 0.1
+    absence: Callable[[int], float] = lambda frame: 0.1
     batch_s: float = 0.004
     delay_s: float = 0.005
     rate_bps: float = 50e6
@@ -182,12 +188,12 @@ class World:
         durations_s = tuple(self.times.p50_s(stage) * factor for stage in action.stages)
         outcome: LocalResult | Encoded | None = None
         if isinstance(stage, RunExit):
-            outcome = LocalResult(self.confidence(action.frame), "exit")
+            says = self.confidence if stage.answers else self.absence
+            outcome = LocalResult(says(action.frame), stage.exit)
         elif isinstance(stage, RunSegments) and stage.stop == len(self.bundle.contract.segments):
             outcome = LocalResult(0.9, "end")
         elif isinstance(stage, Encode):
-            nbytes = PAYLOAD_BYTES[stage.path, 0] // (4 if stage.level else 1)
-            outcome = Encoded(Hollow(nbytes))
+            outcome = _encoded(stage)
         done = StagesDone(action.job, durations_s, outcome)
         self.at(self.now_s + sum(durations_s), lambda: self.tell(done))
 
@@ -244,6 +250,13 @@ class World:
         return self.agent.counters[f"refused_{code.name.lower()}"]
 
 
+def _encoded(stage: Encode) -> Encoded:
+    if stage.level == REFINED_LEVEL:
+        base, *refinements = map(Hollow, REFINED_BYTES)
+        return Encoded(base, (), tuple(refinements))
+    return Encoded(Hollow(PAYLOAD_BYTES[stage.path, 0] // (4 if stage.level else 1)))
+
+
 MakeWorld: TypeAlias = Callable[..., World]
 
 
@@ -271,3 +284,36 @@ def alike(sample_bundle: Bundle) -> Bundle:
         for (path, level), rows in table.paths.items()
     }
     return replace(sample_bundle, table=replace(table, paths=paths))
+
+
+@pytest.fixture(scope="session")
+def refined(sample_bundle: Bundle) -> Bundle:
+    """The sample bundle with a level of path ``c1`` whose payload has three parts."""
+    level = Level("refined", (({"id": "refined", "bits": 2, "refinements": 2},),))
+    contract, advice = sample_bundle.contract, sample_bundle.advice
+    old = contract.path("c1")
+    new = replace(old, levels=(*old.levels, level))
+    paths = tuple(new if path is old else path for path in contract.paths)
+    contract = replace(contract, paths=paths)
+    rows = sample_bundle.table.paths
+    table = replace(sample_bundle.table, paths={**rows, ("c1", REFINED_LEVEL): rows["c1", 1]})
+    stages = dict(advice.profiles[0].stages)
+    for stage in (encode_stage, decode_stage):
+        stages[stage("c1", REFINED_LEVEL)] = stages[stage("c1", 1)]
+    advice = replace(
+        advice,
+        contract_sha256=contract.sha256,
+        plans=(*advice.plans, Plan("c1", REFINED_LEVEL)),
+        profiles=(replace(advice.profiles[0], stages=stages),),
+    )
+    return Bundle(contract, advice, table)
+
+
+@pytest.fixture
+def refined_world(refined: Bundle) -> MakeWorld:
+    """Return a function that makes a `World` over a bundle with refinements."""
+
+    def make(**options: object) -> World:
+        return World(refined, **options)  # type: ignore[arg-type]
+
+    return make

@@ -10,7 +10,7 @@ from splitnet.errors import WireCode
 from splitnet.machines.agent import AgentConfig
 from splitnet.machines.worker import WorkerConfig
 from splitnet.wire import Chunk, Credit, Infer, InferFlag, Ping
-from tests.machines.test_worker import ALICE, BOB, Bench, batches, refusal, sent
+from tests.machines.worker_bench import ALICE, BOB, Bench, batches, refusal, sent
 
 LIVE = AgentConfig(deadline_s=0.1, queue_frames=8)
 DEFERRED = AgentConfig(queue_frames=8)
@@ -91,7 +91,7 @@ def test_a_worker_that_never_grants_credit_loses_no_deferred_request(world: Make
 def test_a_device_that_finishes_nothing_holds_its_own_window_and_no_more(
     sample_bundle: Bundle,
 ) -> None:
-    b = Bench(sample_bundle, WorkerConfig(window_requests=4, max_batch=1, heartbeat_s=1.0))
+    b = Bench(sample_bundle.contract, WorkerConfig(window_requests=4, max_batch=1, heartbeat_s=1.0))
     alice, bob = b.greet(ALICE), b.greet(BOB)
     for number in range(1, 5):
         first = replace(b.infer(alice, number), flags=int(InferFlag.MORE_CHUNKS))

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from splitnet.bundle import Bundle
 from splitnet.errors import UnknownNameError
 from splitnet.machines.fitting import fitted
+from splitnet.machines.options import OptionBook
+from splitnet.machines.request import Request
+from splitnet.machines.stage_times import StageTimes
+from splitnet.machines.worker import WorkerMachine
 from splitnet.policies.making import make_policy
-from splitnet.values import Profile, StageTime
+from splitnet.values import OptionKind, Profile, StageTime
 from tests.machines.conftest import World
 from tests.machines.test_runs import with_runs
 
@@ -40,27 +43,64 @@ def test_a_plan_that_the_bundle_lacks_is_refused_with_all_that_it_has(
         fitted(sample_bundle, make_policy("fixed:plan=c9@0"), profile_of(sample_bundle))
 
 
-def test_more_bytes_and_more_work_for_the_same_answer_are_never_priced(alike: Bundle) -> None:
-    """The cut c1 sends twice what the input has, and c2 no less."""
+def test_no_path_takes_another_one_away(alike: Bundle) -> None:
+    """The cut c1 sends twice what the input has, and c2 no less; but who knows the worker?"""
     bundle = with_runs(alike, [], ["input", "c1", "c2"])
-    assert keys(fitted(bundle, make_policy("greedy"), profile_of(bundle))) == ["input@0"]
-
-
-def test_what_wins_behind_an_exit_stays(alike: Bundle) -> None:
-    """There the first segments are done, and c1 leaves the cloud less to do than input."""
-    bundle = with_runs(alike, [], ["input", "c1"], exits=True)
     left = keys(fitted(bundle, make_policy("greedy"), profile_of(bundle)))
-    assert left == ["input@0", "c1@0"]
+    assert left == ["input@0", "c1@0", "c2@0"]
 
 
-def test_a_learned_path_takes_no_exact_one_away(sample_bundle: Bundle) -> None:
-    """However good it is: a worker may not serve it."""
+def test_a_level_that_another_of_its_path_beats_is_never_priced(sample_bundle: Bundle) -> None:
     table = sample_bundle.table
-    best = table.paths["bottleneck", 1]._replace(score=np.ones(len(table), np.float32))
-    better = replace(table, paths={**table.paths, ("bottleneck", 1): best})
-    bundle = replace(sample_bundle, table=better)
+    twice = table.paths["c1", 0]
+    paths = {**table.paths, ("c1", 1): twice._replace(bytes=2 * twice.bytes)}
+    bundle = replace(sample_bundle, table=replace(table, paths=paths))
     left = keys(fitted(bundle, make_policy("greedy"), profile_of(bundle)))
-    assert {"bottleneck@1", "input@1"} <= set(left)
+    assert "c1@0" in left and "c1@1" not in left
+
+
+def hiding(bundle: Bundle) -> Bundle:
+    """Return a bundle with a fused run over the cut c1, which the input beats."""
+    bundle = with_runs(bundle, [(0, 2)], ["input", "c1", "c2"])
+    profile = profile_of(bundle, **{"fused:0-2": StageTime(0.007, 0.007)})
+    bundle = replace(bundle, advice=replace(bundle.advice, profiles=(profile,)))
+    return fitted(bundle, make_policy("greedy"), profile)
+
+
+@pytest.mark.parametrize(
+    ("served", "offered"),
+    [
+        (["input", "c1", "c2"], ["input@0", "c2@0"]),
+        (["c1", "c2"], ["c1@0", "c2@0"]),
+        (["c1"], ["c1@0"]),
+        (["c2"], ["c2@0"]),
+        ([], []),
+    ],
+    ids=" ".join,
+)
+def test_what_a_worker_does_not_serve_gives_way_to_what_it_does(
+    alike: Bundle, served: list[str], offered: list[str]
+) -> None:
+    bundle = hiding(alike)
+    assert [run.stop for run in bundle.advice.fused] == [2]
+    book = OptionBook(bundle, StageTimes(bundle.advice.profiles[0]))
+    request = Request(id=1, frame=0, arrived_s=0.0, due_s=1.0, deadline_s=1.0)
+    ways = book.options(request, 1.0, frozenset(served))
+    assert [way.plan.key for way in ways if way.kind is OptionKind.OFFLOAD] == offered
+
+
+def test_a_request_leaves_inside_a_fused_run_if_the_worker_serves_nothing_else(
+    alike: Bundle,
+) -> None:
+    world = World(hiding(alike), policy="fixed:plan=c1@0")
+    contract = world.bundle.contract
+    only = replace(contract, paths=(contract.path("c1"),))
+    world.worker = WorkerMachine({0: only}, world.worker_config, epoch=1)
+    world.frames(1, 0.05)
+    world.run(1.0)
+    (answer,) = world.delivered
+    assert answer.provenance.answered_by == "cloud"
+    assert {"segment:0", "encode:c1@0"} <= answer.provenance.stages_s.keys()
 
 
 @pytest.mark.parametrize(

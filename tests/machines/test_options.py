@@ -32,7 +32,7 @@ def behind_exit(book: OptionBook, confidence: float) -> list[Option]:
     exit_id, head = next(iter(book.exits.items()))
     request = Request(id=1, frame=0, arrived_s=0.0, due_s=1.0, deadline_s=1.0)
     request.boundary = head.boundary
-    request.results[exit_id] = LocalResult(confidence, object())
+    assert book.hear(request, exit_id, LocalResult(confidence, object()))
     paths = {plan.split("@")[0] for plan in book.keys()}
     return book.options(request, 1.0, paths)
 

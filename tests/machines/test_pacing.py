@@ -121,10 +121,10 @@ def uplink(credit_requests: int = 10, credit_bytes: int = 1 << 20) -> Uplink:
     return Uplink(welcome, 1 << 18)
 
 
-def put(link: Uplink, request: int, nbytes: int) -> None:
+def put(link: Uplink, request: int, *nbytes: int) -> None:
     link.put(
         0,
-        Hollow(nbytes),
+        [Hollow(n) for n in nbytes],
         request=request,
         level=1,
         stop=3,
@@ -161,9 +161,9 @@ def test_a_reply_acknowledges_what_was_sent_for_it() -> None:
     put(link, 1, 5000)
     pump(link)
     assert link.pacer.unacked_bytes > 5000
-    link.on_reply(1, 0.1)
+    link.on_reply(1, 1, 0.1)
     assert link.pacer.unacked_bytes == 0
-    link.on_reply(99, 0.1)
+    link.on_reply(99, 1, 0.1)
 
 
 def test_credit_is_spent_when_queued_and_returned_for_what_never_left() -> None:

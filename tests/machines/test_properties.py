@@ -30,6 +30,7 @@ PLANS = st.sampled_from(
     [
         "fixed:plan=input@1",
         "fixed:plan=c1@1",
+        "fixed:plan=c1@2",
         "fixed:plan=c2@0",
         "fixed:plan=bottleneck@1+exits",
         "fixed:plan=device:end",
@@ -94,6 +95,10 @@ def machine_class(make: MakeWorld) -> type[RuleBasedStateMachine]:
             self.world.start_worker(self.epoch)
             self.world.cut()
 
+        @rule(rate_bps=st.sampled_from([50e3, 500e3, 50e6]))
+        def link_changes_speed(self, rate_bps: float) -> None:
+            self.world.rate_bps = rate_bps
+
         @rule(batch_ms=st.sampled_from([1, 10, 300]))
         def worker_changes_speed(self, batch_ms: int) -> None:
             self.world.batch_s = batch_ms / 1000
@@ -125,9 +130,9 @@ def machine_class(make: MakeWorld) -> type[RuleBasedStateMachine]:
     return Life
 
 
-def test_every_request_ends_with_one_answer(world: MakeWorld) -> None:
+def test_every_request_ends_with_one_answer(refined_world: MakeWorld) -> None:
     run_state_machine_as_test(
-        machine_class(world),
+        machine_class(refined_world),
         settings=settings(
             max_examples=150,
             stateful_step_count=25,

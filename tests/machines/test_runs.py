@@ -9,7 +9,7 @@ import pytest
 
 from splitnet.bundle import Bundle, FusedRun, GraphRef
 from splitnet.machines.agent_io import RunSegments
-from splitnet.machines.runs import DeviceRuns, usable_runs
+from splitnet.machines.runs import DeviceRuns, apart
 from splitnet.values import Plan
 
 GRAPH = GraphRef("fused.onnx", "0" * 64)
@@ -28,26 +28,19 @@ def with_runs(
     return replace(bundle, advice=advice)
 
 
-@pytest.mark.parametrize(
-    ("paths", "exits", "used"),
-    [
-        (["input"], False, True),
-        (["input", "c2"], False, True),
-        (["c1"], False, False),
-        (["bottleneck"], False, False),
-        (["c2"], True, False),
-    ],
-)
-def test_plans_and_exits_keep_their_boundaries(
-    sample_bundle: Bundle, paths: list[str], exits: bool, used: bool
-) -> None:
-    bundle = with_runs(sample_bundle, [(0, 2)], paths, exits=exits)
-    assert bool(usable_runs(bundle)) == used
+@pytest.mark.parametrize(("seen", "used"), [({0}, True), ({0, 2}, True), ({1}, False)])
+def test_what_is_seen_in_between_keeps_the_segments(seen: set[int], used: bool) -> None:
+    assert bool(apart([FusedRun(0, 2, GRAPH)], seen)) == used
 
 
-def test_runs_never_overlap_and_the_longest_wins(sample_bundle: Bundle) -> None:
-    bundle = with_runs(sample_bundle, [(0, 2), (1, 3), (0, 3)], ["input"])
-    assert [(run.first, run.stop) for run in usable_runs(bundle)] == [(0, 3)]
+def test_runs_never_overlap_and_the_longest_wins() -> None:
+    runs = [FusedRun(first, stop, GRAPH) for first, stop in [(0, 2), (1, 3), (0, 3)]]
+    assert [(run.first, run.stop) for run in apart(runs, {0})] == [(0, 3)]
+
+
+def test_only_what_lies_inside_is_hidden(sample_bundle: Bundle) -> None:
+    runs = DeviceRuns(with_runs(sample_bundle, [(0, 2)], ["c2"]))
+    assert [runs.hides(boundary) for boundary in range(4)] == [False, True, False, False]
 
 
 def test_the_way_from_boundary_to_boundary(sample_bundle: Bundle) -> None:

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
-from typing import TypeVar
 
 import pytest
 
 from splitnet.bundle import Bundle
 from splitnet.errors import WireCode
 from splitnet.machines.session import ACK_S
-from splitnet.machines.worker import WorkerConfig, WorkerMachine
+from splitnet.machines.worker import WorkerConfig
 from splitnet.machines.worker_io import (
     BatchDone,
     ItemResult,
     PeerGarbled,
     PeerGone,
-    PeerMessage,
-    RunBatch,
-    SendTo,
-    WorkerAction,
     WorkerDrain,
     WorkerFinished,
     WorkerTick,
 )
-from splitnet.values import RequestClass
 from splitnet.wire import (
     Bye,
     Cancel,
@@ -35,8 +29,6 @@ from splitnet.wire import (
     Credit,
     Error,
     Get,
-    Hello,
-    Infer,
     InferFlag,
     Message,
     Ping,
@@ -47,76 +39,12 @@ from splitnet.wire import (
     checksum,
     size,
 )
-
-M = TypeVar("M", bound=Message)
-PAYLOAD = b"x" * 1000
-ALICE, BOB = b"alice", b"bob"
-
-
-class Bench:
-    """A worker machine with one contract; `say` feeds a message and returns what is sent back."""
-
-    def __init__(self, bundle: Bundle, config: WorkerConfig) -> None:
-        self.contract = bundle.contract
-        self.machine = WorkerMachine({0: bundle.contract}, config, epoch=7)
-        self.now_s = 0.0
-
-    def say(self, peer: bytes, message: Message) -> list[WorkerAction]:
-        return self.machine.handle(PeerMessage(peer, message), self.now_s)
-
-    def greet(self, peer: bytes) -> Welcome:
-        (welcome,) = sent(self.say(peer, self.hello()), Welcome)
-        return welcome
-
-    def hello(self) -> Hello:
-        hashes = tuple(self.contract.path_hash(path.id) for path in self.contract.paths)
-        return Hello((1,), hashes, (), 1 << 20, "test")
-
-    def infer(self, welcome: Welcome, request: int, payload: bytes = PAYLOAD) -> Infer:
-        handle = welcome.handles[1]
-        assert handle is not None
-        return Infer(
-            session=welcome.session,
-            request=request,
-            contract=handle[0],
-            path=handle[1],
-            level=1,
-            stop=3,
-            request_class=RequestClass.LIVE,
-            budget_us=0,
-            stamp=5,
-            stream=0,
-            state=0,
-            refinements=1,
-            dims=(),
-            flags=0,
-            checksum=checksum(payload),
-            payload=payload,
-        )
-
-    def finish(self, batch: int, items: int) -> list[WorkerAction]:
-        results = (ItemResult(b"answer"),) * items
-        return self.machine.handle(BatchDone(batch, 0.001, 0.002, results), self.now_s)
-
-
-def sent(actions: Sequence[WorkerAction], kind: type[M]) -> list[M]:
-    messages = [action.message for action in actions if isinstance(action, SendTo)]
-    return [message for message in messages if isinstance(message, kind)]
-
-
-def batches(actions: Sequence[WorkerAction]) -> list[RunBatch]:
-    return [action for action in actions if isinstance(action, RunBatch)]
-
-
-def refusal(actions: Sequence[WorkerAction]) -> Error:
-    (error,) = sent(actions, Error)
-    assert not batches(actions)
-    return error
+from tests.machines.worker_bench import ALICE, BOB, PAYLOAD, Bench, batches, refusal, sent
 
 
 @pytest.fixture
 def bench(sample_bundle: Bundle) -> Callable[..., Bench]:
-    return lambda **options: Bench(sample_bundle, WorkerConfig(**options))
+    return lambda **options: Bench(sample_bundle.contract, WorkerConfig(**options))
 
 
 def test_a_request_becomes_a_batch_and_then_a_reply(bench: Callable[..., Bench]) -> None:
@@ -299,7 +227,7 @@ def test_a_bad_chunk_ends_its_own_request_only(
         ({"level": 9}, WireCode.UNKNOWN_PATH),
         ({"stop": 2}, WireCode.UNSUPPORTED),
         ({"stream": 3}, WireCode.UNSUPPORTED),
-        ({"refinements": 2}, WireCode.UNSUPPORTED),
+        ({"refinements": 2}, WireCode.MALFORMED),
         ({"checksum": 1}, WireCode.CORRUPT),
     ],
 )

@@ -7,7 +7,16 @@ import pytest
 
 from splitnet import registry
 from splitnet.errors import TensorMismatchError, UnknownNameError
-from splitnet.runtime.answers import entropy, labels, load_confidence, margin, max_softmax, score
+from splitnet.runtime.answers import (
+    absence,
+    entropy,
+    labels,
+    load_confidence,
+    margin,
+    max_softmax,
+    nothing_of_interest,
+    score,
+)
 
 LOGITS = np.log(np.array([[1.0, 1.0, 2.0], [8.0, 1.0, 1.0]], np.float32))
 
@@ -46,6 +55,14 @@ def test_confidences_are_looked_up_by_name() -> None:
     assert load_confidence("max-softmax") is max_softmax
     with pytest.raises(UnknownNameError, match="did you mean 'max-softmax'"):
         load_confidence("max-softmx")
+
+
+def test_nothing_of_interest() -> None:
+    np.testing.assert_allclose(absence(LOGITS), [0.25, 0.8], rtol=1e-6)
+    assert nothing_of_interest(np.array([1, 2, 3]), (2, 5)).tolist() == [True, False, True]
+    page = np.array([[0, 5], [0, 1]])
+    assert nothing_of_interest(page, (2, 5)).tolist() == [False, True]
+    assert nothing_of_interest(page, ()).tolist() == [False, False]
 
 
 def test_entropy_and_margin() -> None:

@@ -10,14 +10,17 @@ import pytest
 from splitnet.errors import CodecError, CorruptPayloadError, TensorMismatchError
 from splitnet.runtime.payloads import (
     check_tensors,
+    decode_refinements,
     decode_tensors,
     dynamic_dims,
     dynamic_names,
+    encode_refinements,
     encode_tensors,
+    naming,
 )
 from splitnet.values import TensorSpec
 
-STORE = {"id": "store"}
+STORE: dict[str, Any] = {"id": "store"}
 A = TensorSpec("a", "float32", ("N", 3))
 B = TensorSpec("b", "int64", ("N", "rows", "columns"))
 C = TensorSpec("c", "float32", ("N", "columns"))
@@ -79,3 +82,34 @@ def test_tensors_are_checked_against_the_contract(tensors: list[Any], message: s
     with pytest.raises(TensorMismatchError, match=f"here: .*{message}"):
         check_tensors((A,), tensors, "here")
     check_tensors((A,), [np.zeros((5, 3), np.float32)], "here")
+
+
+REFINED: dict[str, Any] = {"id": "refined", "bits": 3, "refinements": 2}
+WIDE = TensorSpec("wide", "float32", ("N", 300))
+
+
+def test_a_refinement_holds_a_part_of_every_tensor_that_has_one() -> None:
+    specs = (WIDE,) * 3
+    tensors = [np.random.default_rng(n).random(WIDE.shape(1, {}), np.float32) for n in range(3)]
+    codecs = [REFINED, STORE, {**REFINED, "refinements": 1}]
+    sent = encode_refinements(codecs, tensors)
+    assert len(sent) == 3
+    errors = []
+    for count in range(1, 4):
+        ((first, second, _),) = decode_refinements(codecs, specs, [sent[:count]], [()])
+        assert np.array_equal(second, tensors[1])
+        errors.append(np.abs(first - tensors[0]).max())
+    assert errors[0] > errors[1] > errors[2]
+    with pytest.raises(CodecError, match="4 parts, must be from 1 to 3"):
+        decode_refinements(codecs, specs, [[*sent, b""]], [()])
+
+
+def test_one_part_is_the_payload() -> None:
+    tensors = [np.zeros(WIDE.shape(1, {}), np.float32)] * 2
+    assert encode_refinements([STORE] * 2, tensors) == [encode_tensors([STORE] * 2, tensors)]
+
+
+def test_what_a_codec_refuses_is_named_by_path_and_level() -> None:
+    array = np.full(WIDE.shape(1, {}), np.nan, np.float32)
+    with pytest.raises(CodecError, match=r"^path c1, level 2: .*NaN"), naming("c1", 2):
+        encode_refinements([REFINED], [array])

@@ -50,6 +50,8 @@ def test_pairs_and_letterbox_in_text() -> None:
         ("crop=2x3", "size"),
         ("scale=0", "by"),
         ("layout=hwc", "CHW"),
+        ("channels=rgb", "BGR"),
+        ("channels", "BGR"),
         ("std=1", "must follow mean"),
         ("mean=1:2", "std"),
         ("mean=1:2,std=1", "2 means but 1"),
@@ -98,6 +100,28 @@ def test_letterbox_keeps_the_aspect_and_fills_below() -> None:
     assert (framed[32:] == 114).all()
 
 
+@pytest.mark.parametrize(
+    ("height", "width", "inner"), [(100, 100, (20, 20)), (10, 80, (5, 40)), (80, 10, (20, 2))]
+)
+def test_letterbox_of_two_sides_is_filled_with_grey(
+    height: int, width: int, inner: tuple[int, int]
+) -> None:
+    sample = np.full((height, width, 3), 7, np.uint8)
+    framed = prepare(sample, ({"op": "letterbox", "size": [20, 40]},))[0]
+    assert framed.shape == (20, 40, 3)
+    assert (framed[: inner[0], : inner[1]] == 7).all()
+    assert (framed == 114).sum() == 3 * (20 * 40 - inner[0] * inner[1])
+
+
+def test_channels_of_an_image_from_disk_for_a_network_trained_by_opencv() -> None:
+    sample = np.zeros((1, 2, 3), np.uint8) + np.array([10, 20, 30], np.uint8)
+    steps = parse_steps("letterbox=2,channels=bgr,scale=1,layout=chw")
+    assert steps[1] == {"op": "channels", "order": "BGR"}
+    prepared = prepare(sample, steps)
+    assert prepared.dtype == np.float32
+    assert prepared[0, :, 0].tolist() == [[30, 30], [20, 20], [10, 10]]
+
+
 def test_scale_mean_and_layout() -> None:
     sample = np.full((2, 3, 2), 255, np.uint8)
     steps = parse_steps("scale=255,mean=0.5:1,std=0.25:2,layout=chw")
@@ -126,6 +150,9 @@ def test_the_defaults() -> None:
         (np.zeros((1, 2, 3, 4), np.uint8), "scale=255", "is not an image"),
         (np.zeros((4, 4), np.float64), "scale=255", "dtype float64 is not accepted"),
         (np.zeros((4, 4), np.float64), "", "dtype float64 is not accepted"),
+        (np.zeros((4, 4), np.uint8), "channels=bgr", r"'channels' needs .* found \(4, 4\)"),
+        (np.zeros((4, 4, 4), np.uint8), "channels=bgr", "needs an image of 3 channels"),
+        (np.zeros((4, 5, 3), np.uint8), "layout=chw,channels=bgr", "put it before layout"),
         (np.array([["a"]]), "", "is not accepted"),
         (np.zeros((4, 4), np.int32), "resize=2", "only uint8 and float32"),
         (np.zeros((4, 4, 3), np.uint8), "mean=1:2:3,std=1:1:1", "put scale first"),

@@ -133,3 +133,12 @@ def test_a_damaged_file_is_never_opened(
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"nothing\.onnx is missing"):
         GraphStore(tmp_path).get(GraphRef("nothing.onnx", "0" * 64))
+
+
+def test_an_input_of_a_dtype_that_no_bundle_has(tmp_path: Path) -> None:
+    value = Value("a", ("N", 2), "float64")
+    write_onnx(
+        tmp_path / "g.onnx", [Node("Neg", ["a"], ["b"])], [value], [Value("b", ("N", 2), "float64")]
+    )
+    with pytest.raises(ModelError, match=r"g\.onnx: input 'a' is tensor\(double\), .* float32"):
+        Graph(tmp_path / "g.onnx")

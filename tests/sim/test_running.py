@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from splitnet.bundle import Bundle
 from splitnet.sim import running
 from splitnet.sim.running import main_run
+from tests.sample_files import write_sample_files
 from tests.sim.scenarios import TEXT
 
 
@@ -175,3 +177,17 @@ def test_the_error_is_json_too(scenario_file: Path, capsys: pytest.CaptureFixtur
     scenario_file.write_text("[link")
     assert main_run([str(scenario_file), "--json"]) == 2
     assert json.loads(capsys.readouterr().out)["kind"] == "ConfigError"
+
+
+def test_a_prefilter_has_a_share_of_its_own(
+    skipping_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_sample_files(tmp_path / "bundle", skipping_bundle)
+    text = TEXT.replace("c1@1", "c1@1+skip") if "c1@1" in TEXT else TEXT
+    file = tmp_path / "try.toml"
+    file.write_text(f'bundle = "{tmp_path}/bundle"\n{text}')
+    assert main_run([str(file), "--json"]) == 0
+    by = printed(capsys)["answered_by"]
+    assert by["skip"] > 0 and sum(by.values()) == 20
+    assert main_run([str(file)]) == 0
+    assert "skip %" in capsys.readouterr().out
