@@ -20,6 +20,12 @@ from tests.learned_files import ENTROPIC, NETWORKS, write_images, write_recipe
 Output = pytest.CaptureFixture[str]
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run where the results of a training that names no folder do not stay."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_images(tmp_path_factory.mktemp("images") / "images.npz")
