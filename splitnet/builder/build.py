@@ -24,8 +24,8 @@ from splitnet.builder.assembly import (
     stage_costs,
 )
 from splitnet.builder.boundaries import Choice, choose_boundaries
-from splitnet.builder.build_config import DEFAULT_CODECS, BuildConfig
-from splitnet.builder.codec_levels import choose_levels, with_levels
+from splitnet.builder.build_config import DEFAULT_CODECS, BuildConfig, parse_codec
+from splitnet.builder.codec_levels import add_level, choose_levels, with_levels
 from splitnet.builder.cuts import Cut, find_cuts, input_bytes
 from splitnet.builder.data import Dataset, Roles, load_roles
 from splitnet.builder.execution import Execution, inputs_of, prepare_row
@@ -202,7 +202,12 @@ class _Builder:
         if self._config.codec == DEFAULT_CODECS:
             return contract, ()
         execution = self._execution(contract)
-        found = choose_levels(execution, roles.calibration, self._progress)
+        calibration, progress = roles.calibration, self._progress
+        found = (
+            choose_levels(execution, calibration, progress)
+            if self._config.codec == AUTO
+            else add_level(execution, calibration, parse_codec(self._config.codec), progress)
+        )
         write_tables(found.tables, self._folder)
         return with_levels(contract, found.levels), found.reasons
 

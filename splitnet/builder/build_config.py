@@ -2,22 +2,43 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from splitnet import registry
 from splitnet.builder.boundaries import MAX_BOUNDARIES
 from splitnet.builder.exit_building import ExitWishes
 from splitnet.builder.forms import RANDOM
 from splitnet.builder.places import AUTO
 from splitnet.builder.prefilter_building import PrefilterWishes, parse_interest
-from splitnet.config import nearest
-from splitnet.errors import ConfigError
+from splitnet.errors import ConfigError, UnknownNameError
 from splitnet.runtime.answers import load_confidence
 from splitnet.training.certify import Promise
 from splitnet.training.recall import RecallPromise
 
 DEFAULT_CODECS = "default"
-CODECS = (DEFAULT_CODECS, AUTO)
+
+
+def parse_codec(text: str) -> dict[str, Any]:
+    """Return the configuration of a codec in JSON, or of the one with this id.
+
+    Raises
+    ------
+    ConfigError
+        It is neither; the message lists the known codecs if it names another one.
+    """
+    try:
+        config = json.loads(text) if text.lstrip().startswith("{") else {"id": text}
+        registry.load("codecs", str(config.get("id")))
+    except (json.JSONDecodeError, UnknownNameError) as error:
+        raise ConfigError(
+            f"--codec is {text!r}, must be {DEFAULT_CODECS}, {AUTO} or a codec as JSON or by its "
+            f"id ({error})"
+        ) from error
+    found: dict[str, Any] = config
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +85,9 @@ class BuildConfig:
         Folders of ``splitnet train``, each of which becomes a learned path; there is then no
         automatic bottleneck.
     codec
-        ``default`` (8 bits and lz4), or ``auto``: levels of the exact paths are chosen on the
-        calibration data.
+        ``default`` (8 bits and lz4), ``auto``: levels of the exact paths are chosen on the
+        calibration data, or a codec (see `parse_codec`): they get a level with it behind the
+        default ones.
     int8_heads
         Whether every interior boundary also gets a learned path whose head runs in whole numbers.
     """
@@ -108,11 +130,8 @@ class BuildConfig:
                 raise ConfigError(f"{flag} is {getattr(self, name)}, must be at least {least}")
         if not self.train_seconds > 0:
             raise ConfigError(f"--train-seconds is {self.train_seconds:g}, must be above 0")
-        if self.codec not in CODECS:
-            raise ConfigError(
-                f"--codec is {self.codec!r}, must be {' or '.join(CODECS)}"
-                f"{nearest(self.codec, CODECS)}"
-            )
+        if self.codec not in (DEFAULT_CODECS, AUTO):
+            parse_codec(self.codec)
         if not 0 <= self.exit_loss <= 1:
             raise ConfigError(f"--exit-loss is {self.exit_loss:g}, must be from 0 to 1")
         if self.int8_heads and self.data.partition(":")[0] == RANDOM:

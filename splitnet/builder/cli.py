@@ -48,7 +48,9 @@ def main_build(argv: Sequence[str] | None = None) -> int:
         "--input", metavar="A,B,...", help="forms of the inputs, such as int64:1xT=16"
     )
     parser.add_argument("--cuts", metavar="A,B,...", help="module paths or ids of cuts")
-    parser.add_argument("--codec", metavar="HOW", help="codecs of exact paths: default or auto")
+    parser.add_argument(
+        "--codec", metavar="HOW", help="codecs of exact paths: default, auto, or one more"
+    )
     parser.add_argument("--exit-at", metavar="A,B,...", help="cuts of exits, input, auto or none")
     parser.add_argument(
         "--exit-heads", metavar="SPEC", help="trained heads of these exits, or results"

@@ -12,6 +12,8 @@ from splitnet.builder.codec_choice import PathJudge, image_config, run_samples
 from splitnet.builder.data import Dataset
 from splitnet.builder.execution import Execution
 from splitnet.bundle import Contract, Level
+from splitnet.codecs import make_codec
+from splitnet.codecs.calibrating import calibrate
 from splitnet.codecs.choosing import Choice, Target, choose_each
 from splitnet.console import Progress
 from splitnet.errors import CodecError
@@ -21,6 +23,9 @@ CHANGES = (0.005, 0.05)
 
 MAX_CODEC_S = 0.02
 """Time on this machine for encoding and decoding a sample; a slower codec is not taken."""
+
+_TELLING = ("bits", "refinements", "quality")
+"""Keys of a codec that stand in the name of its level."""
 
 _SAMPLES = (16, 128)
 """Fewest and most samples that are looked at, half of them to fit."""
@@ -74,6 +79,36 @@ def choose_levels(execution: Execution, data: Dataset, progress: Progress) -> Ch
     return ChosenLevels(levels, tables, tuple(reasons))
 
 
+def add_level(
+    execution: Execution, data: Dataset, codec: Mapping[str, Any], progress: Progress
+) -> ChosenLevels:
+    """Return the levels of exact paths and a further one of `codec`, fitted to `data`.
+
+    Raises
+    ------
+    CodecError
+        It does not take the tensors of a path.
+    """
+    contract = execution.contract
+    exact = [path for path in contract.paths if path.kind == "exact"]
+    count = _sample_count(contract, len(data))
+    ran = run_samples(execution, [path.id for path in exact], data, count, progress)
+    levels: dict[str, tuple[Level, ...]] = {}
+    tables: dict[str, bytes] = {}
+    for path in exact:
+        try:
+            fitted = [calibrate(codec, samples) for samples in ran.crossing[path.id]]
+            for found, samples in zip(fitted, ran.crossing[path.id], strict=True):
+                make_codec(found.config).encode(samples[0], found.context)
+        except CodecError as error:
+            raise CodecError(f"--codec: path {path.id}: {error}") from error
+        for found in fitted:
+            tables |= found.tables
+        configs = tuple(found.config for found in fitted)
+        levels[path.id] = (*path.levels[1:], Level(describe(codec), (configs,)))
+    return ChosenLevels(levels, tables, ())
+
+
 def with_levels(contract: Contract, levels: Mapping[str, tuple[Level, ...]]) -> Contract:
     """Return `contract` with `levels` behind level 0 of the paths that they name."""
     paths = tuple(
@@ -105,6 +140,15 @@ def _distinct(choices: Sequence[Choice]) -> list[Choice]:
 
 def _configs(choice: Choice) -> tuple[dict[str, Any], ...]:
     return tuple(option.codec.config for option in choice.options)
+
+
+def describe(codec: Mapping[str, Any]) -> str:
+    """Return what to call a level with this codec."""
+    stages = codec.get("codecs") or [codec]
+    return ", ".join(
+        " ".join([str(stage["id"]), *(f"{k}={v}" for k, v in stage.items() if k in _TELLING)])
+        for stage in stages
+    )
 
 
 def _level(choice: Choice) -> Level:

@@ -11,8 +11,9 @@ import pytest
 from splitnet.builder.build import BuildConfig, build
 from splitnet.builder.places import NONE
 from splitnet.builder.verification import verify_bundle
+from splitnet.codecs import make_codec
 from splitnet.console import Silent
-from splitnet.errors import ConfigError, MissingTableError
+from splitnet.errors import CodecError, ConfigError, MissingTableError
 from splitnet.runtime.directory import open_bundle, table_names
 
 
@@ -54,5 +55,36 @@ def test_such_a_bundle_is_verified(chosen: dict[str, Any]) -> None:
 
 
 def test_another_word_is_refused(built: BuildConfig) -> None:
-    with pytest.raises(ConfigError, match="--codec is 'best', must be default or auto"):
-        replace(built, codec="best")
+    for text in ("best", '{"id": "best"}', '{"id": '):
+        with pytest.raises(ConfigError, match="must be default, auto or a codec"):
+            replace(built, codec=text)
+
+
+def test_a_codec_makes_a_further_level(built: BuildConfig, tmp_path: Path) -> None:
+    text = '{"id": "refined", "bits": 3, "refinements": 2, "clip": "percentile"}'
+    plain = replace(built, exit_at=NONE, bottleneck_at=NONE, out=tmp_path / "bundle")
+    build(replace(plain, codec=text), Silent())
+    bundle = open_bundle(plain.out)
+    for path in bundle.contract.paths:
+        assert [level.name for level in path.levels][2:] == ["refined bits=3 refinements=2"]
+        ((codec,),) = path.levels[2].codecs
+        assert codec["high"] and make_codec(codec).parts == 3
+        assert bundle.table.mean_bytes(path.id, 2) < bundle.table.mean_bytes(path.id, 1)
+
+
+def test_its_tables_are_fitted(built: BuildConfig, tmp_path: Path) -> None:
+    text = '{"id": "pipeline", "codecs": [{"id": "affine", "bits": 4}, {"id": "rans"}]}'
+    plain = replace(built, exit_at=NONE, bottleneck_at=NONE, out=tmp_path / "bundle")
+    build(replace(plain, codec=text), Silent())
+    bundle = open_bundle(plain.out)
+    assert bundle.contract.paths[0].levels[2].name == "affine bits=4, rans"
+    assert len(table_names(bundle.contract)) == len(bundle.contract.paths)
+
+
+def test_a_codec_that_does_not_take_the_tensors_is_named(
+    built: BuildConfig, tmp_path: Path
+) -> None:
+    other = replace(built, codec="webp", out=tmp_path / "bundle", exit_at=NONE)
+    with pytest.raises(CodecError, match="--codec: path input: webp"):
+        build(replace(other, bottleneck_at=NONE), Silent())
+    assert not other.out.exists()
