@@ -67,8 +67,11 @@ bench: $(VENV)/.ready
 	test -d out/demo/bundle || $(MAKE) demo
 	$(BIN)/python benchmarks/edge_footprint.py --json out/edge_footprint.json
 	$(BIN)/python benchmarks/shaper.py --json out/shaper.json
+	$(BIN)/python benchmarks/codecs.py --accuracy --temporal --json out/codecs.json
+	$(BIN)/python benchmarks/entropy_coders.py --json out/entropy_coders.json
 	$(BIN)/python benchmarks/partition.py --json out/partition.json
 	$(BIN)/python benchmarks/early_exit.py --json out/early_exit.json --picture out/early_exit.png
+	$(BIN)/python benchmarks/rate_accuracy.py --small --json out/rate_accuracy.json --picture out/rate_accuracy.png
 	$(BIN)/python benchmarks/prediction.py --json out/prediction.json
 	$(BIN)/python benchmarks/link_step.py --json out/link_step.json
 
