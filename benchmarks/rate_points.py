@@ -23,14 +23,14 @@ from rate_curves import Curve, Point
 from splitnet.codecs import Array, header_of, make_codec
 from splitnet.codecs.calibrating import Calibrated, calibrate
 from splitnet.codecs.images import Jpeg
+from splitnet.training.image_codec import EFFORT
 
 Pixels = NDArray[np.uint8]
 Features = NDArray[np.float32]
 Answers = NDArray[np.int64]
 
 IMAGES: Mapping[str, Mapping[str, Any]] = {
-    "jpeg": {"id": "jpeg", "subsampling": "4:2:0"},
-    "webp": {"id": "webp", "method": 6},
+    codec: {"id": codec, **options} for codec, options in sorted(EFFORT.items())
 }
 """The codecs of images, with the greatest effort that they offer."""
 

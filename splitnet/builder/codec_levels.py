@@ -105,7 +105,7 @@ def add_level(
         for found in fitted:
             tables |= found.tables
         configs = tuple(found.config for found in fitted)
-        levels[path.id] = (*path.levels[1:], Level(describe(codec), (configs,)))
+        levels[path.id] = (*path.levels[1:], Level(_name(codec), (configs,)))
     return ChosenLevels(levels, tables, ())
 
 
@@ -142,7 +142,7 @@ def _configs(choice: Choice) -> tuple[dict[str, Any], ...]:
     return tuple(option.codec.config for option in choice.options)
 
 
-def describe(codec: Mapping[str, Any]) -> str:
+def _name(codec: Mapping[str, Any]) -> str:
     """Return what to call a level with this codec."""
     stages = codec.get("codecs") or [codec]
     return ", ".join(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from splitnet.errors import ConfigError
 from splitnet.runtime.inputs import Sample
-from splitnet.runtime.samples import Samples, read_folder, read_npz, split_range
+from splitnet.runtime.samples import Samples, digests_of, read_folder, read_npz, split_range
 
 Role: TypeAlias = Literal["training", "calibration", "test"]
 
@@ -35,7 +36,7 @@ _DIGIT_WHITE = 16
 """Brightest value in scikit-learn's scanned digits."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Dataset:
     """Samples of one role, with their labels if there are any.
 
@@ -60,6 +61,11 @@ class Dataset:
     def y(self) -> NDArray[np.int64] | None:
         """Labels (N, P), ``None`` if there are none."""
         return self.samples.y
+
+    @cached_property
+    def digests(self) -> list[bytes]:
+        """A digest of each sample, read once: it tells where else the sample stands."""
+        return digests_of(self.samples)
 
     def load(self, index: int) -> NDArray[Any]:
         """Return the first input of sample `index` (raises `ConfigError` for a broken image)."""

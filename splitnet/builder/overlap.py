@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection
 from itertools import combinations
-from pathlib import Path
 
-import numpy as np
-
-from splitnet.builder.data import Dataset, Roles
+from splitnet.builder.data import Roles
 from splitnet.errors import ConfigError
-from splitnet.training.results import DIGEST_BYTES
 
 MAX_OVERLAP = 0.01
 """Real data sets hold a few duplicates; above this share of a role it is the wrong data."""
@@ -27,7 +22,7 @@ def check_overlap(roles: Roles) -> tuple[str, ...]:
         by heart every exit looks perfect and every promise is void.
     """
     sets = {"training": roles.training, "calibration": roles.calibration, "test": roles.test}
-    known_by = {role: digests(data) for role, data in sets.items()}
+    known_by = {role: data.digests for role, data in sets.items()}
     notes = []
     for first, second in combinations(sets, 2):
         known = set(known_by[first])
@@ -61,25 +56,10 @@ def check_learned_from(known: Collection[bytes], what: str, roles: Roles) -> tup
     """
     notes = []
     for role, data in (("calibration", roles.calibration), ("test", roles.test)):
-        same = sum(digest in known for digest in digests(data))
+        same = sum(digest in known for digest in data.digests)
         told = f"{same} of {len(data)} {role} samples ({data.source}) have trained {what}"
         if same > MAX_OVERLAP * len(data):
             raise ConfigError(f"{told}: give {role} data that is new to it")
         if same:
             notes.append(told)
     return tuple(notes)
-
-
-def digests(data: Dataset) -> list[bytes]:
-    """Return a digest of each sample: of its file, or of its arrays."""
-    found = []
-    for index, sample in enumerate(data.samples.x):
-        digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
-        if isinstance(sample, Path):
-            digest.update(sample.read_bytes())
-        else:
-            digest.update(np.ascontiguousarray(sample).tobytes())
-        for part in data.samples.more.values():
-            digest.update(np.ascontiguousarray(part[index]).tobytes())
-        found.append(digest.digest())
-    return found

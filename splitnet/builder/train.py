@@ -20,7 +20,7 @@ from splitnet.console import Progress
 from splitnet.errors import ConfigError
 from splitnet.runtime.answers import labels, score
 from splitnet.training.addressing import INPUT
-from splitnet.training.checkpoints import Checkpoint, read_tensors
+from splitnet.training.checkpoints import read_tensors
 from splitnet.training.exit_recipe import Exits
 from splitnet.training.levels import FittedLevel, fit_levels
 from splitnet.training.loop import torch_threads
@@ -87,11 +87,7 @@ class _PathTrainer:
 
     def run(self, text: str, resume: bool) -> dict[str, Any]:
         began_s = time.monotonic()
-        self._folder.begin(text)
-        checkpoint = Checkpoint(self._folder.checkpoint, self._setting.key(self._recipe.config))
-        kept = checkpoint.load() if resume else None
-        if not resume:
-            self._folder.forget()
+        checkpoint, kept = self._setting.begin(text, self._recipe.config, resume)
         self._session.run(checkpoint, kept, self._folder.note)
         levels, found = self._levels()
         results = self._results(found, time.monotonic() - began_s)

@@ -20,7 +20,7 @@ from splitnet.runtime.answers import labels, load_confidence, score
 from splitnet.training.addressing import INPUT, OUTPUT, Network, run_part
 from splitnet.training.branches import Branches, branch_answers, train_branches
 from splitnet.training.certify import ExitScores
-from splitnet.training.checkpoints import Checkpoint, under
+from splitnet.training.checkpoints import under
 from splitnet.training.exit_recipe import Exits
 from splitnet.training.exit_results import HEADS, NETWORK, ExitResult, ExitResults
 from splitnet.training.exits import fit_temperature
@@ -67,11 +67,7 @@ class ExitTrainer:
         """Train, measure, write the results and return them as JSON."""
         began_s, setting, branches = time.monotonic(), self._setting, self._branches
         folder = setting.folder
-        folder.begin(text)
-        checkpoint = Checkpoint(folder.checkpoint, setting.key(self._recipe.config))
-        kept = checkpoint.load() if resume else None
-        if not resume:
-            folder.forget()
+        checkpoint, kept = setting.begin(text, self._recipe.config, resume)
         train_branches(
             branches,
             self._config,

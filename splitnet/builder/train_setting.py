@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from splitnet.builder.data import Dataset, Roles, load_roles
 from splitnet.builder.execution import prepare_row
-from splitnet.builder.overlap import check_overlap, digests
+from splitnet.builder.overlap import check_overlap
 from splitnet.builder.torch_source import build_module
 from splitnet.builder.train_config import TrainConfig, views_of
 from splitnet.bundle.json_form import canonical
@@ -23,6 +23,7 @@ from splitnet.console import Progress
 from splitnet.runtime.answers import labels, score
 from splitnet.runtime.preprocess import default_steps, parse_steps
 from splitnet.training.addressing import Network
+from splitnet.training.checkpoints import Checkpoint, Kept
 from splitnet.training.results import Folder
 from splitnet.training.teacher import Arithmetic, Teacher, check_teacher, hash_modules
 from splitnet.training.views import Data, Views
@@ -57,7 +58,7 @@ class Setting:
         self.progress = progress
         roles = load_roles(config.data, config.calib, config.test, config.seed)
         self.notes = [*roles.notes, *check_overlap(roles)]
-        self.samples = digests(roles.training)
+        self.samples = roles.training.digests
         steps = _steps(config, roles)
         self.arithmetic = Arithmetic(config.device, config.bf16)
         module = build_module(config.model)
@@ -87,7 +88,22 @@ class Setting:
         answers = self.teacher.answers(self.test, Views(), 0, self.progress)
         return self.teacher_score, float(score(labels(answers), self.test.labels).mean())
 
-    def key(self, recipe_config: Any) -> str:
+    def begin(self, text: str, recipe_config: Any, resume: bool) -> tuple[Checkpoint, Kept | None]:
+        """Open the folder of results, and return the checkpoint and what is to be gone on with.
+
+        Parameters
+        ----------
+        text
+            The file of the training.
+        """
+        self.folder.begin(text)
+        checkpoint = Checkpoint(self.folder.checkpoint, self._key(recipe_config))
+        kept = checkpoint.load() if resume else None
+        if not resume:
+            self.folder.forget()
+        return checkpoint, kept
+
+    def _key(self, recipe_config: Any) -> str:
         """Return what names everything that the training depends on."""
         settings = {k: v for k, v in asdict(self.config).items() if k not in ("device", "threads")}
         own = [settings, asdict(recipe_config), self.training.key, self.calibration.key]
@@ -101,7 +117,7 @@ def prepared(data: Dataset, steps: Sequence[Any]) -> Data:
         return np.concatenate([_prepare(data, row, steps) for row in rows])
 
     digest = hashlib.sha256(canonical(list(steps)))
-    for content in digests(data):
+    for content in data.digests:
         digest.update(content)
     digest.update(b"" if data.y is None else data.y.tobytes())
     return Data(len(data), inputs, data.y, digest.hexdigest())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,9 @@ from splitnet.runtime.inputs import Sample
 Array: TypeAlias = NDArray[Any]
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm"})
+
+DIGEST_BYTES = 16
+"""Size of what names a sample."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +157,21 @@ def read_folder(folder: Path) -> Samples:
     labels = np.repeat(np.arange(len(classes)), [len(images) for images in found])
     names = tuple(path.name for path in classes)
     return Samples([image for images in found for image in images], labels[:, None], names)
+
+
+def digests_of(samples: Samples) -> list[bytes]:
+    """Return a digest of each sample: of its file, or of its arrays."""
+    found = []
+    for index, sample in enumerate(samples.x):
+        digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
+        if isinstance(sample, Path):
+            digest.update(sample.read_bytes())
+        else:
+            digest.update(np.ascontiguousarray(sample).tobytes())
+        for part in samples.more.values():
+            digest.update(np.ascontiguousarray(part[index]).tobytes())
+        found.append(digest.digest())
+    return found
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:

@@ -20,6 +20,7 @@ from torch import Tensor
 from splitnet.bundle.json_form import Reader, to_json
 from splitnet.codecs.tables import hash_of
 from splitnet.errors import BundleError, TrainingError
+from splitnet.runtime.samples import DIGEST_BYTES
 from splitnet.training.checkpoints import read_tensors, write_tensors
 from splitnet.training.levels import FittedLevel
 from splitnet.training.recipe import Form
@@ -30,7 +31,7 @@ T = TypeVar("T")
 VERSION = 1
 RESULTS, WEIGHTS, HISTORY = "results.json", "weights.safetensors", "history.jsonl"
 CHECKPOINT, RECIPE, PLOT, TABLES = "checkpoint.safetensors", "recipe.toml", "rates.png", "tables"
-SAMPLES, DIGEST_BYTES = "samples.bin", 16
+SAMPLES = "samples.bin"
 """Digests of the training samples, so that a build does not calibrate on them."""
 
 
