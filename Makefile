@@ -71,6 +71,7 @@ bench: $(VENV)/.ready
 	$(BIN)/python benchmarks/entropy_coders.py --json out/entropy_coders.json
 	$(BIN)/python benchmarks/partition.py --json out/partition.json
 	$(BIN)/python benchmarks/early_exit.py --json out/early_exit.json --picture out/early_exit.png
+	$(BIN)/python benchmarks/prefilter.py --json out/prefilter.json
 	$(BIN)/python benchmarks/rate_accuracy.py --small --json out/rate_accuracy.json --picture out/rate_accuracy.png
 	$(BIN)/python benchmarks/prediction.py --json out/prediction.json
 	$(BIN)/python benchmarks/link_step.py --json out/link_step.json

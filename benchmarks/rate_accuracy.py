@@ -33,6 +33,7 @@ from rate_points import (
     activation_curve,
     container_bytes,
     image_curve,
+    resent_curve,
     without_container,
 )
 from results import parser, report
@@ -60,6 +61,9 @@ class Size:
 
 
 QUALITIES = (5, 10, 20, 30, 40, 50, 60, 70, 75, 80, 85, 90, 95, 98)
+RESENT = ((10, 70), (20, 85), (10, 50, 85))
+"""Qualities at which an image is sent one after the other until the answer is sure enough."""
+
 FULL = Size(None, None, QUALITIES, (8, 4, 3, 2))
 SMALL = Size(400, 50, (40, 70, 85, 95), (8, 4, 2))
 
@@ -133,14 +137,20 @@ def _baselines(
     curves, skipped = [], []
     for codec in IMAGES:
         own = [image_curve(f"{codec} as is", codec, size.qualities, model.judge(), kept)]
-        folders = {each.name: Folder(each) for each in fine_tuned}
+        judges = {
+            each.name: model.judge(each / WEIGHTS)
+            for each in fine_tuned
+            if Folder(each).results().config["codec"] == codec
+        }
         tuned = [
-            image_curve(name, codec, size.qualities, model.judge(each.path / WEIGHTS), kept)
-            for name, each in folders.items()
-            if each.results().config["codec"] == codec
+            image_curve(name, codec, size.qualities, judge, kept) for name, judge in judges.items()
         ]
         if tuned:
             own.append(_better(f"{codec} fine-tuned", tuned))
+            curves += [
+                resent_curve(f"{codec} fine-tuned ({name}), resent", codec, RESENT, judge, kept)
+                for name, judge in judges.items()
+            ]
         else:
             skipped.append(f"{codec} fine-tuned: no --fine-tuned with {codec}")
         for curve in own:

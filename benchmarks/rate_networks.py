@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from activations import MOBILENET, RESNET, shared_models
 from numpy.typing import NDArray
-from rate_points import Answers, Features, Judge, Pixels
+from rate_points import Answers, Features, Judge, Pixels, classes_of
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
@@ -51,11 +51,11 @@ class Cifar:
             network.load_state_dict(state)
         network = network.eval()
 
-        def answer(images: Sequence[Pixels]) -> Answers:
+        def logits(images: Sequence[Pixels]) -> Features:
             inputs = shared_models().cifar_input(np.stack(images))
-            return _classes(network, inputs, _BATCH[RESNET])
+            return _outputs(network, inputs, _BATCH[RESNET])
 
-        return Judge(f"{self.key} {key}", list(self.images), self.truth, answer)
+        return Judge(f"{self.key} {key}", list(self.images), self.truth, logits)
 
     def features(self, layer: str) -> Callable[[], tuple[Features, Features]]:
         """Return a function that gives the output of `layer` for training and test images."""
@@ -89,7 +89,7 @@ class Cifar:
             found: Tensor = self.network.linear(x.mean((2, 3)))
             return found
 
-        return lambda arrived: _classes(rest, torch.from_numpy(arrived), _BATCH[RESNET])
+        return lambda arrived: classes_of(_outputs(rest, torch.from_numpy(arrived), _BATCH[RESNET]))
 
     def _head(self, layer: str) -> Callable[[Tensor], Tensor]:
         def head(x: Tensor) -> Tensor:
@@ -118,16 +118,12 @@ def mobilenet(count: int | None = None) -> Judge:
     floats = [data.imagenet_input(file, MOBILENET_SIDE).transpose(1, 2, 0) for file, _ in files]
     images = [np.rint((image + 1) * 127.5).astype(np.uint8) for image in floats]
 
-    def answer(arrived: Sequence[Pixels]) -> Answers:
+    def logits(arrived: Sequence[Pixels]) -> Features:
         inputs = np.stack(arrived).astype(np.float32).transpose(0, 3, 1, 2) / 127.5 - 1
-        return _classes(network, torch.from_numpy(inputs), _BATCH[MOBILENET])
+        return _outputs(network, torch.from_numpy(inputs), _BATCH[MOBILENET])
 
     key = f"{MOBILENET} {_digest(b''.join(image.tobytes() for image in images))}"
-    return Judge(key, images, np.array([label for _, label in files], np.int64), answer)
-
-
-def _classes(network: Callable[[Tensor], Tensor], inputs: Tensor, batch: int) -> Answers:
-    return np.asarray(_outputs(network, inputs, batch).argmax(1), np.int64)
+    return Judge(key, images, np.array([label for _, label in files], np.int64), logits)
 
 
 def _outputs(network: Callable[[Tensor], Tensor], inputs: Tensor, batch: int) -> Features:

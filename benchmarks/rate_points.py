@@ -19,10 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from rate_curves import Curve, Point
+from rate_stops import Stage, stops_curve
 
 from splitnet.codecs import Array, header_of, make_codec
 from splitnet.codecs.calibrating import Calibrated, calibrate
 from splitnet.codecs.images import Jpeg
+from splitnet.runtime.answers import load_confidence
 from splitnet.training.image_codec import EFFORT
 
 Pixels = NDArray[np.uint8]
@@ -50,15 +52,25 @@ class Kept:
 
     def point(self, name: str, key: object, measure: Callable[[], tuple[Any, Any]]) -> Point:
         """Return the point of `key`; `measure` says what was right and the bytes."""
+
+        def arrays() -> dict[str, Any]:
+            return dict(zip(("right", "nbytes"), measure(), strict=True))
+
+        return Point(name, **self.arrays(name, key, arrays))
+
+    def arrays(
+        self, name: str, key: object, measure: Callable[[], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Return what `measure` found for `key`, by name."""
         text = json.dumps([name, key], sort_keys=True)
         file = self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.npz"
         if file.exists():
-            with np.load(file) as arrays:
-                return Point(name, arrays["right"], arrays["nbytes"])
-        right, nbytes = measure()
+            with np.load(file) as kept:
+                return dict(kept)
+        found = measure()
         self.folder.mkdir(parents=True, exist_ok=True)
-        np.savez(file, right=right, nbytes=nbytes)
-        return Point(name, right, nbytes)
+        np.savez(file, **found)
+        return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,16 +81,59 @@ class Judge:
     ----------
     key
         What names its weights and the images.
-    answer
-        Returns the classes ``(S,)`` of images.
     truth
         int64 ``(S,)``.
+    logits
+        Returns the network's answers ``(S, classes)`` to images.
     """
 
     key: str
     images: Sequence[Pixels]
     truth: Answers
-    answer: Callable[[Sequence[Pixels]], Answers]
+    logits: Callable[[Sequence[Pixels]], Features]
+
+    def answer(self, images: Sequence[Pixels]) -> Answers:
+        """Return the classes ``(S,)`` of images."""
+        return classes_of(self.logits(images))
+
+
+def classes_of(logits: Features) -> Answers:
+    """Return the most likely classes ``(S,)``."""
+    return np.asarray(logits.argmax(1), np.int64)
+
+
+def resent_curve(
+    name: str, codec: str, chains: Sequence[Sequence[int]], judge: Judge, kept: Kept
+) -> Curve:
+    """Return what is answered if an image goes again, at the next quality, where that is unsure.
+
+    A file cannot be refined, so that each of them is sent in full.
+    """
+    points: list[Point] = []
+    for qualities in chains:
+        stages, sent = [], np.zeros(len(judge.images), np.int64)
+        for quality in qualities:
+            stage = _image_stage(codec, quality, judge, kept)
+            sent = sent + stage.nbytes
+            stages.append(Stage(stage.right, stage.confidence, sent))
+        text = " then ".join(map(str, qualities))
+        found = stops_curve(name, stages).points
+        points += [Point(f"quality {text}, {p.name}", p.right, p.nbytes) for p in found]
+    return Curve(name, tuple(points))
+
+
+def _image_stage(codec: str, quality: int, judge: Judge, kept: Kept) -> Stage:
+    """Return the answers to images at one quality, and how sure they are."""
+    config = {**IMAGES[codec], "quality": quality}
+
+    def measure() -> dict[str, Any]:
+        sizes, arrived = _there_and_back(Calibrated(dict(config)), judge.images)
+        logits = judge.logits(arrived)
+        confidence = load_confidence("max-softmax")(logits, 1.0).astype(np.float32)
+        right = classes_of(logits) == judge.truth
+        return {"right": right, "confidence": confidence, "nbytes": sizes}
+
+    return Stage(**kept.arrays(f"quality {quality}, how sure", [config, judge.key], measure))
 
 
 def image_curve(name: str, codec: str, qualities: Sequence[int], judge: Judge, kept: Kept) -> Curve:

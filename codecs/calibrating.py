@@ -13,6 +13,7 @@ from splitnet.codecs.base import Array, Context
 from splitnet.codecs.block_fitting import fit_blocks
 from splitnet.codecs.clipping import clip_range
 from splitnet.codecs.codebook import Rows, fit_levels
+from splitnet.codecs.embedded import Embedded
 from splitnet.codecs.fitting import fit_tables
 from splitnet.codecs.making import make_codec
 from splitnet.codecs.neighbour_fitting import fit_neighbourhood
@@ -52,9 +53,9 @@ def calibrate(config: Config, arrays: Sequence[Array]) -> Calibrated:
         their ``clip`` rule; ``{"id": "codebook", "bits": b}`` gets its levels (one list a channel
         with ``"per_channel": true``); ``{"id": "rans"}`` gets its table (``"per_channel"`` too),
         ``{"id": "rans-blocks"}`` its tables, ``{"id": "rans-neighbours"}`` its weights and
-        tables; ``{"id": "previous"}`` those of frames that follow each other, and what its
-        ``intra`` needs; ``sliced`` of rows what its codec needs, and the mean of each channel.
-        Anything else, and what has all this already, stays as it is.
+        tables, ``embedded`` those of each part; ``{"id": "previous"}`` those of frames that follow
+        each other, and what its ``intra`` needs; ``sliced`` of rows what its codec needs, and the
+        mean of each channel. Anything else, and what has all this already, stays as it is.
     arrays
         float ``(N, C, ...)``, what crosses a cut for calibration samples.
 
@@ -80,6 +81,8 @@ def calibrate(config: Config, arrays: Sequence[Array]) -> Calibrated:
         found = calibrate(config.get("codec", {"id": "store"}), arrays)
         means = {"mean": _rows(arrays, True).mean(axis=1, dtype=np.float64).tolist()}
         return Calibrated({**means, **config, "codec": found.config}, found.tables)
+    if config.get("id") == "embedded" and not config.get("tables"):
+        return _with_parts(config, arrays)
     if config.get("id") == "previous" and "table" not in config:
         return _with_frames(config, arrays)
     if config.get("id") in ("rans", "rans-blocks", "rans-neighbours") and "table" not in config:
@@ -118,6 +121,18 @@ def _with_table(config: Config, arrays: Sequence[Array]) -> Calibrated:
         table = fit_neighbourhood(symbols).to_bytes()
     name = hash_of(table)
     return Calibrated({"id": config["id"], "table": name}, {name: table})
+
+
+def _with_parts(config: Config, arrays: Sequence[Array]) -> Calibrated:
+    """Fit each part behind what the decoder has of those in front."""
+    codec = make_codec(config)
+    assert isinstance(codec, Embedded)
+    tables = []
+    for known, own in codec.symbols(np.concatenate(arrays)):
+        both = np.concatenate([known, own], axis=CHANNEL_AXIS)
+        tables.append(fit_neighbourhood(both, given=known.shape[CHANNEL_AXIS]).to_bytes())
+    names = [hash_of(table) for table in tables]
+    return Calibrated({**config, "tables": names}, dict(zip(names, tables, strict=True)))
 
 
 def _with_frames(config: Config, arrays: Sequence[Array]) -> Calibrated:

@@ -11,11 +11,13 @@ from splitnet.codecs.base import NO_CONTEXT, Array, Buffer, Codec, Context, Head
 from splitnet.codecs.coder import check_dtype, check_payload, stored_symbols
 from splitnet.codecs.native import accelerator
 from splitnet.codecs.neighbourhood import CELLS, Neighbourhood, planes_shape
+from splitnet.codecs.quantiser import CHANNEL_AXIS
 from splitnet.codecs.rans import SymbolReader, Symbols, encode
 from splitnet.codecs.tables import check_name, load_table
 from splitnet.errors import CorruptPayloadError
 
 _STORED, _ONE_LANE = b"\x00", b"\x01"
+_LANES = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +50,8 @@ class RansNeighbours(Codec):
         found = self._neighbourhood(header_of(array), context)
         if array.size == 0:
             return b""
-        symbols = np.ascontiguousarray(array)
-        native = accelerator()
-        if native is None:
-            stream = encode(symbols.ravel(), found.which(symbols), found.tables, 1)
-        else:
-            which = native.which(symbols, found)
-            stream = native.encode(symbols.ravel(), which, found.tables, 1)
-        return _STORED + symbols.tobytes() if len(stream) >= array.size else _ONE_LANE + stream
+        stream = write_symbols(array, found)
+        return _STORED + array.tobytes() if len(stream) >= array.size else _ONE_LANE + stream
 
     def decode(self, data: Buffer, header: Header, context: Context = NO_CONTEXT) -> Array:
         """Return the array of `header`."""
@@ -65,9 +61,7 @@ class RansNeighbours(Codec):
         if symbols is None:
             if data[0] != 1:
                 raise CorruptPayloadError(f"rans-neighbours: {data[0]} lanes, must be 1")
-            stream, native = memoryview(data)[1:], accelerator()
-            read = decode_symbols if native is None else native.decode_neighbours
-            symbols = read(stream, header.shape, found)
+            return read_symbols(memoryview(data)[1:], header.shape, found)
         return symbols.reshape(header.shape)
 
     def encoded_header(self, header: Header) -> None:
@@ -94,13 +88,57 @@ def load_neighbourhood(name: str, context: Context) -> Neighbourhood:
     return load_table(name, context, Neighbourhood.from_bytes)
 
 
+def write_symbols(
+    array: NDArray[np.uint8],
+    neighbourhood: Neighbourhood,
+    known: NDArray[np.uint8] | None = None,
+) -> bytes:
+    """Return the stream of `array` behind `known` channels, which the decoder has already.
+
+    Parameters
+    ----------
+    array, known
+        uint8 ``(N, C, ...)`` and ``(N, G, ...)``; `neighbourhood` is one of G + C channels.
+    """
+    given = 0 if known is None else known.shape[CHANNEL_AXIS]
+    planes = array if known is None else np.concatenate([known, array], axis=CHANNEL_AXIS)
+    symbols, native = np.ascontiguousarray(array).ravel(), accelerator()
+    if native is None:
+        which = neighbourhood.which(planes, given)
+        return encode(symbols, which, neighbourhood.tables, _LANES)
+    which = native.which(np.ascontiguousarray(planes), neighbourhood, given)
+    return native.encode(symbols, which, neighbourhood.tables, _LANES)
+
+
+def read_symbols(
+    stream: Buffer,
+    shape: tuple[int, ...],
+    neighbourhood: Neighbourhood,
+    known: NDArray[np.uint8] | None = None,
+) -> NDArray[np.uint8]:
+    """Return the array of `shape` in a stream of `write_symbols`.
+
+    Raises
+    ------
+    CorruptPayloadError
+        The stream ends early or late, or not in the state in which an encoder starts.
+    """
+    given = 0 if known is None else known.shape[CHANNEL_AXIS]
+    front, channels, rest = shape[:CHANNEL_AXIS], shape[CHANNEL_AXIS], shape[CHANNEL_AXIS + 1 :]
+    whole = (*front, given + channels, *rest)
+    native = accelerator()
+    read = decode_symbols if native is None else native.decode_neighbours
+    planes = read(stream, whole, neighbourhood, known).reshape(whole)
+    return planes if known is None else np.ascontiguousarray(planes[:, given:])
+
+
 def decode_symbols(
     data: Buffer,
     shape: tuple[int, ...],
     neighbourhood: Neighbourhood,
     known: NDArray[np.uint8] | None = None,
 ) -> Symbols:
-    """Return the symbols of a stream whose tables `neighbourhood` chooses, flat.
+    """Return the symbols of a stream, flat: what `read_symbols` does without the coder in C.
 
     Parameters
     ----------

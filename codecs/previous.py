@@ -11,17 +11,14 @@ import numpy as np
 from splitnet.codecs.base import NO_CONTEXT, Array, Buffer, Codec, Context, Header, header_of
 from splitnet.codecs.coder import check_dtype
 from splitnet.codecs.making import make_codec
-from splitnet.codecs.native import accelerator
 from splitnet.codecs.neighbourhood import Neighbourhood
-from splitnet.codecs.neighbours import decode_symbols, load_neighbourhood
+from splitnet.codecs.neighbours import load_neighbourhood, read_symbols, write_symbols
 from splitnet.codecs.quantiser import CHANNEL_AXIS
-from splitnet.codecs.rans import encode
 from splitnet.codecs.tables import check_name
 from splitnet.errors import CodecError, CorruptPayloadError, MissingReferenceError
 
 _INTRA = b"\x00"
 _MOST_DISTANCE = 255
-_ONE_LANE = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +108,7 @@ class Previous(Codec):
 
     def _predicted(self, array: Array, before: Array, context: Context) -> bytes:
         found = self._neighbourhood(header_of(array), context)
-        both = np.concatenate([before, array], axis=CHANNEL_AXIS)
-        given, native = array.shape[CHANNEL_AXIS], accelerator()
-        symbols = np.ascontiguousarray(array).ravel()
-        if native is None:
-            return encode(symbols, found.which(both, given), found.tables, _ONE_LANE)
-        return native.encode(symbols, native.which(both, found, given), found.tables, _ONE_LANE)
+        return write_symbols(array, found, before)
 
     def _restored(
         self, stream: memoryview, header: Header, distance: int, context: Context
@@ -134,12 +126,7 @@ class Previous(Codec):
             )
         found = self._neighbourhood(header, context)
         found.tables.check_size(len(stream), header.size)
-        channels, axis = header.shape[CHANNEL_AXIS], CHANNEL_AXIS
-        shape = (*header.shape[:axis], 2 * channels, *header.shape[axis + 1 :])
-        native = accelerator()
-        read = decode_symbols if native is None else native.decode_neighbours
-        both = read(stream, shape, found, before).reshape(shape)
-        return np.ascontiguousarray(both[:, channels:])
+        return read_symbols(stream, header.shape, found, before)
 
     def _neighbourhood(self, header: Header, context: Context) -> Neighbourhood:
         found = load_neighbourhood(self.config.table, context)

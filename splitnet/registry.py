@@ -29,6 +29,7 @@ _BUILT_IN: dict[Kind, dict[str, str]] = {
         "shuffle": "splitnet.codecs.shuffle:Shuffle",
         "zigzag": "splitnet.codecs.zigzag:Zigzag",
         "pack": "splitnet.codecs.bits:Pack",
+        "embedded": "splitnet.codecs.embedded:Embedded",
         "refined": "splitnet.codecs.refined:Refined",
         "sliced": "splitnet.codecs.sliced:Sliced",
         "pixels": "splitnet.codecs.pixels:Pixels",

@@ -31,7 +31,7 @@ def plot_rates(file: Path, results: Results) -> None:
         ("calibration", CALIBRATION_COLOUR, [level.calibration for level in results.levels]),
         ("test", TEST_COLOUR, [level.test for level in results.levels]),
     ):
-        scores, sizes = zip(*points, strict=True)
+        scores, sizes = zip(*sorted(points, key=lambda point: point[1]), strict=True)
         axes.plot(sizes, scores, "o-", color=colour, label=name)
     whole = results.teacher[-1]
     if whole is not None:

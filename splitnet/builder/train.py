@@ -117,7 +117,8 @@ class _PathTrainer:
         data = session.task.calibration, self._setting.test
         latents = [session.latents(each) for each in data]
         truths = [self._setting.truth(each) for each in data]
-        levels = fit_levels(self._recipe.levels(), latents[0])
+        recipe = self._recipe
+        levels = fit_levels((*recipe.levels(), *recipe.further_levels()), latents[0])
         found = []
         for level in levels:
             figures = []

@@ -9,14 +9,11 @@ ICML 2014 (the levels); Romero et al., FitNets, ICLR 2015 (hints).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import groupby, pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from splitnet.config import check_positive
 from splitnet.errors import ConfigError
 from splitnet.training.blocks import (
     BlockDecoder,
@@ -25,6 +22,7 @@ from splitnet.training.blocks import (
     block_transform,
     latent_shape,
 )
+from splitnet.training.entropic_config import EntropicConfig
 from splitnet.training.loop import Loss
 from splitnet.training.prior import Prior
 from splitnet.training.recipe import (
@@ -52,105 +50,6 @@ _CODERS: tuple[tuple[dict[str, Any], ...], ...] = (
     ({"id": "rans-blocks"},),
     ({"id": "zigzag", "centre": LARGEST_SYMBOL}, {"id": "rans-neighbours"}),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class EntropicConfig:
-    """Sizes, rates and lengths.
-
-    Attributes
-    ----------
-    channels
-        Channels of the latent at each level, from the fewest bytes to the most: where they rise and
-        the step stays, a level is a prefix of the next one.
-    steps
-        Quantiser step of each level, never rising; empty: 1 for all.
-    level_weights
-        How often each of `channels` is trained, relative to the others; empty: alike.
-    encoder_widths
-        Channels of the encoder, one a halving of height and width.
-    decoder_widths
-        Channels of the decoder at the latent's size and behind each doubling.
-    block_step
-        Above 0, encoder and decoder begin as the best linear transform of square blocks, quantised
-        by this step: an image codec that the training improves. Source and target are then alike.
-    matched
-        Places behind the target that the first stage compares too.
-    hints
-        Those that the later stages compare beside the answers.
-    hint_weight
-        Weight of their relative error beside the distillation's.
-    fixed_statistics
-        Whether the network's batch normalisation keeps its statistics in the later stages.
-    rate_weight
-        Price of a byte in the loss where the step is 1. It grows with the square of the step, as
-        the distortion of a uniform quantiser does.
-    temperature
-        Of the distillation.
-    rate, tail_rate
-        Peak learning rates of the new parts and of the network behind them; with a `tail_rate` of 0
-        it stays as it is, and a bundle shares its segments.
-    feature_epochs
-        Of the first stage: encoder and decoder restore the target, the network is not run.
-    joint_epochs
-        Of the second: everything learns to answer as the teacher does.
-    decoder_epochs
-        Of the third: the same with a frozen encoder.
-    """
-
-    channels: tuple[int, ...] = (4, 8, 12, 18, 24, 32)
-    steps: tuple[float, ...] = ()
-    level_weights: tuple[float, ...] = ()
-    encoder_widths: tuple[int, ...] = (48, 72)
-    decoder_widths: tuple[int, ...] = (96, 48, 24)
-    block_step: float = 0.0
-    matched: tuple[str, ...] = ()
-    hints: tuple[str, ...] = ()
-    hint_weight: float = 1.0
-    fixed_statistics: bool = False
-    rate_weight: float = 1e-3
-    temperature: float = 2.0
-    rate: float = 1e-3
-    tail_rate: float = 2e-4
-    feature_epochs: int = 4
-    joint_epochs: int = 16
-    decoder_epochs: int = 4
-
-    def __post_init__(self) -> None:
-        check_positive(self, "temperature", "rate")
-        for name in ("steps", "level_weights"):
-            given: tuple[float, ...] = getattr(self, name)
-            if given and len(given) != len(self.channels):
-                raise ConfigError(
-                    f"{name} has {len(given)} numbers, channels has {len(self.channels)}"
-                )
-        if not self.channels or not all(map(_rising, self._prefixes())):
-            raise ConfigError(
-                f"channels is {self.channels}, must rise from at least 1 where the step stays"
-            )
-        if min(self.step_of_level) <= 0 or any(a < b for a, b in pairwise(self.step_of_level)):
-            raise ConfigError(f"steps is {self.steps}, must be above 0 and never rise")
-        for name in ("rate_weight", "block_step", "hint_weight", "tail_rate"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} is {getattr(self, name):g}, must not be negative")
-        if min(self.level_weights, default=0) < 0:
-            raise ConfigError(f"level_weights is {self.level_weights}, must not be negative")
-        if not self.encoder_widths or not self.decoder_widths:
-            raise ConfigError("encoder_widths and decoder_widths must name at least one width")
-
-    @property
-    def step_of_level(self) -> tuple[float, ...]:
-        """Quantiser step of each of `channels`."""
-        return self.steps or (1.0,) * len(self.channels)
-
-    def _prefixes(self) -> list[tuple[int, ...]]:
-        """Return the channels of levels that share a step."""
-        levels = zip(self.step_of_level, self.channels, strict=True)
-        return [tuple(c for _, c in group) for _, group in groupby(levels, lambda level: level[0])]
-
-
-def _rising(channels: tuple[int, ...]) -> bool:
-    return all(a < b for a, b in pairwise((0, *channels)))
 
 
 class EntropicStudent(Student):
@@ -288,6 +187,13 @@ class Entropic(Recipe):
         config: EntropicConfig = self.config
         levels = zip(config.channels[::-1], config.step_of_level[::-1], strict=True)
         return tuple(_level(channels, step) for channels, step in levels)
+
+    def further_levels(self) -> tuple[LevelPlan, ...]:
+        """Return the level of a base and refinements, if it is asked for."""
+        config: EntropicConfig = self.config
+        if not config.embedded:
+            return ()
+        return (LevelPlan(f"{len(config.embedded)} parts", (config.embedded_codec,)),)
 
 
 def _level(channels: int, step: float) -> LevelPlan:

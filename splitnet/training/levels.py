@@ -34,13 +34,16 @@ class FittedLevel:
     tables: Mapping[str, bytes]
 
     def transmit(self, latents: NDArray[np.float32]) -> tuple[NDArray[np.float32], list[bytes]]:
-        """Return what arrives of latents ``(N, C, H, W)``, and each sample's payload."""
+        """Return what arrives of latents ``(N, C, H, W)``, and what is sent of each sample.
+
+        That is its payload, or all parts of it one behind the other.
+        """
         codec, context = make_codec(self.codec), Context(self.tables)
         samples = _samples(latents)
-        payloads = [codec.encode(sample, context) for sample in samples]
+        parts = [codec.encode_parts(sample, context) for sample in samples]
         headers = [header_of(sample) for sample in samples]
-        arrived = codec.decode_batch(payloads, headers, context)
-        return np.concatenate(arrived), payloads
+        arrived = codec.decode_parts_batch(parts, headers, context)
+        return np.concatenate(arrived), [b"".join(each) for each in parts]
 
 
 def fit_levels(plans: Sequence[LevelPlan], latents: NDArray[np.float32]) -> tuple[FittedLevel, ...]:

@@ -208,6 +208,10 @@ class Recipe(ABC):
         Of several codecs of a level, the one that makes the shortest payloads is taken.
         """
 
+    def further_levels(self) -> tuple[LevelPlan, ...]:
+        """Return levels that are not trained: the latents of those that are, coded otherwise."""
+        return ()
+
 
 def divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """Return the divergence of answers ``(..., classes)`` from the teacher's, for each sample's.

@@ -195,6 +195,16 @@ def half_pixel(array: Array, found: Array) -> bool:
     return bool(np.abs(array - found).max() <= 0.51 / 127.5 / 1.25)
 
 
+def half_quarter_of_three(array: Array, found: Array) -> bool:
+    """The first three channels are in steps of a quarter, the others zero."""
+    error = np.abs(array[:, :3].astype(np.float64) - found[:, :3])
+    return bool(error.max(initial=0) <= 0.125 and not found[:, 3:].any())
+
+
+def within_ninety(array: Array) -> Array:
+    return array % np.float32(90)
+
+
 def has_channels(header: Header) -> bool:
     return len(header.shape) >= 2
 
@@ -380,6 +390,20 @@ CASES = [
         },
         FLOATS,
         within_step(1, 7),
+    ),
+    Case(
+        {
+            "id": "embedded",
+            "step": 0.25,
+            "scales": [15, 3, 1],
+            "channels": [3, 3, 3],
+            "tables": [NEIGHBOURS, PREVIOUS, PREVIOUS],
+        },
+        ("float32",),
+        half_quarter_of_three,
+        within_ninety,
+        lambda header: len(header.shape) >= 2 and header.shape[1] >= 3,
+        Context({**NEIGHBOURS_CONTEXT.tables, **PREVIOUS_CONTEXT.tables}),
     ),
     Case({"id": "sliced", "slices": 2}, accepts=has_channels),
     Case(

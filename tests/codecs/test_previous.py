@@ -117,12 +117,12 @@ def test_what_does_not_fit_is_refused() -> None:
 
 
 def test_both_coders_agree(monkeypatch: pytest.MonkeyPatch) -> None:
-    from splitnet.codecs import previous
+    from splitnet.codecs import neighbours
 
     sent = frames(3, seed=8)
     edge, cloud = side(), side()
     native = [CODEC.encode(frame, at(edge, number)) for number, frame in enumerate(sent)]
-    monkeypatch.setattr(previous, "accelerator", lambda: None)
+    monkeypatch.setattr(neighbours, "accelerator", lambda: None)
     again = side()
     assert [CODEC.encode(f, at(again, n)) for n, f in enumerate(sent)] == native
     for number, (data, frame) in enumerate(zip(native, sent, strict=True)):

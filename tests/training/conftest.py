@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from splitnet.training.addressing import Network
-from splitnet.training.entropic import Entropic, EntropicConfig
+from splitnet.training.entropic import Entropic
+from splitnet.training.entropic_config import EntropicConfig
 from splitnet.training.loop import torch_threads
 from splitnet.training.session import Task
 from splitnet.training.teacher import Arithmetic, Teacher

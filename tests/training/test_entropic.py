@@ -15,7 +15,8 @@ from splitnet.codecs.calibrating import calibrate
 from splitnet.codecs.making import make_codec
 from splitnet.errors import ConfigError, ModelError
 from splitnet.training.blocks import Decoder, block_transform, doublings, halved
-from splitnet.training.entropic import Entropic, EntropicConfig, EntropicStudent
+from splitnet.training.entropic import Entropic, EntropicStudent
+from splitnet.training.entropic_config import EntropicConfig
 from splitnet.training.prior import Prior
 from splitnet.training.recipe import Batch, Form
 from tests.training.conftest import TINY
@@ -193,6 +194,27 @@ def test_a_frozen_encoder_is_computed_in_full() -> None:
     assert torch.equal(frozen, full)
 
 
+def test_levels_that_are_sent_one_after_the_other_restore_what_they_do_apart() -> None:
+    config = replace(TINY, channels=(2, 4, 4), steps=(3.0, 3.0, 1.0), embedded=(0, 1, 2))
+    recipe, student = Entropic(config), _student(config).eval()
+    (plan,) = recipe.further_levels()
+    assert plan.name == "3 parts"
+    rng = np.random.default_rng(3)
+    latents = (rng.laplace(size=(30, 1, 4, 4, 4)) * 4).astype(np.float32)
+    found = calibrate(plan.codecs[0], list(latents))
+    codec, context = make_codec(found.config), Context(found.tables)
+    for latent in latents[:5]:
+        sent = codec.encode_parts(latent, context)
+        for number, level in enumerate((2, 1, 0), 1):
+            arrived = codec.decode_parts(sent[:number], header_of(latent), context)
+            expected, _ = student.cross(torch.from_numpy(latent), torch.tensor([level]))
+            assert np.allclose(arrived, expected.numpy())
+
+
+def test_without_a_wish_there_is_no_further_level() -> None:
+    assert Entropic(TINY).further_levels() == ()
+
+
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"channels": (4, 2)}, r"channels is \(4, 2\), must rise"),
     ({"channels": ()}, "must rise"),
@@ -205,6 +227,11 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"tail_rate": -1.0}, "tail_rate is -1, must not be negative"),
     ({"rate": 0.0}, "rate is 0.0, it must be above 0"),
     ({"encoder_widths": ()}, "at least one width"),
+    ({"steps": (3.0, 1.0, 1.0), "embedded": (0, 3)}, "must name levels from 0 to 2"),
+    ({"steps": (2.5, 1.0, 1.0), "embedded": (0, 1)}, "not whole multiples of the last"),
+    ({"steps": (2.0, 1.0, 1.0), "embedded": (0, 1)}, "odd multiple"),
+    ({"embedded": (2, 0)}, "none below the one in front"),
+    ({"embedded": (2,)}, "2 to 8 steps"),
 ]
 
 
