@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 from rate_curves import Curve, Point, Rows
+from rate_stops import Stage, stops_curve
 
-from splitnet.bundle import Bundle
+from splitnet.bundle import Bundle, PathRows
 from splitnet.runtime.directory import open_bundle
 
 
@@ -50,7 +51,10 @@ def read_learned(text: str, count: int) -> list[Learned]:
 
 
 def bundle_curves(bundle: Bundle, name: str) -> list[Learned]:
-    """Return the learned paths of a bundle, from its sample table."""
+    """Return the learned paths of a bundle, from its sample table.
+
+    A level with parts is one more curve: the next part is sent where the answer is not sure enough.
+    """
     table = bundle.table
     kinds = {path.id: path for path in bundle.contract.paths}
     found = []
@@ -63,9 +67,19 @@ def bundle_curves(bundle: Bundle, name: str) -> list[Learned]:
             if (rows := table.paths.get((path_id, number))) is not None
         ]
         found.append(Learned(Curve(f"{name} {path_id}", tuple(points)), table.keys[:, 0]))
+        for number in range(len(path.levels)):
+            parts = table.parts.get((path_id, number), ())
+            if parts:
+                stages = [_stage(each) for each in (*parts, table.paths[path_id, number])]
+                curve = stops_curve(f"{name} {path_id}, stops", stages)
+                found.append(Learned(curve, table.keys[:, 0]))
     if not found:
         raise SystemExit(f"{name} has no learned path, only {', '.join(kinds)}")
     return found
+
+
+def _stage(rows: PathRows) -> Stage:
+    return Stage(rows.score > 0.5, rows.confidence, rows.bytes.astype(np.int64))
 
 
 def _from_arrays(file: Path, name: str) -> Learned:

@@ -47,7 +47,7 @@ from splitnet.runtime.jobs import Ran, run_stages
 from splitnet.runtime.reading import Reading
 from splitnet.transport.dealer import Down, Up
 from splitnet.transport.reactor import Reactor
-from splitnet.wire import decode, encode
+from splitnet.wire import Reply, decode, encode
 
 log = logging.getLogger(__name__)
 
@@ -174,9 +174,26 @@ class EdgeAgent:
             elif isinstance(event, Down):
                 self._handle(LinkDown(event.reason))
             else:
-                self._handle(_parsed(event))
+                self._handle(self._parsed(event))
             if self._dealer is not dealer:
                 return
+
+    def _parsed(self, frames: list[bytes]) -> Received | Garbled:
+        try:
+            message = decode(frames)
+        except WireError as error:
+            return Garbled(one_line(error))
+        if isinstance(message, Reply) and not message.final:
+            return Received(message, self._confidence(message))
+        return Received(message)
+
+    def _confidence(self, reply: Reply) -> float | None:
+        """Return how sure the answer in a reply is, ``None`` if it cannot be read."""
+        try:
+            return self._runtime.decode_reply(reply.payload, reply.dims).confidence
+        except SplitnetError as error:
+            log.info("unreadable reply=%d to request=%d: %s", reply.number, reply.request, error)
+            return None
 
     def _take_figures(self) -> None:
         now_s = time.monotonic()
@@ -279,10 +296,3 @@ class EdgeAgent:
             return self._runtime.decode_reply(result.payload, result.dims)
         assert isinstance(result.answer, Reading)
         return result.answer
-
-
-def _parsed(frames: list[bytes]) -> Received | Garbled:
-    try:
-        return Received(decode(frames))
-    except WireError as error:
-        return Garbled(one_line(error))

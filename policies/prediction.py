@@ -17,7 +17,8 @@ def predict_latency_s(option: Option, telemetry: Telemetry) -> float:
     """Return the expected time from now to the answer, infinite for an offload without a link.
 
     Source: Neurosurgeon (Kang et al., ASPLOS 2017), section 5, with the worker's queue and its
-    slowdown added as in LoADPart (Liu et al., ICDCS 2022).
+    slowdown added as in LoADPart (Liu et al., ICDCS 2022). Every reply costs a round trip, a run
+    and the wait for it.
     """
     full_s = option.device_s
     if option.kind is OptionKind.OFFLOAD:
@@ -25,6 +26,7 @@ def predict_latency_s(option: Option, telemetry: Telemetry) -> float:
             return inf
         goodput_bps = telemetry.goodput_bps or ASSUMED_GOODPUT_BPS
         rtt_s = ASSUMED_RTT_S if telemetry.rtt_s is None else telemetry.rtt_s
-        full_s += rtt_s + 8 * (option.uplink_bytes + option.downlink_bytes) / goodput_bps
-        full_s += telemetry.cloud_wait_s + option.cloud_s * telemetry.cloud_slowdown
+        cloud_s = telemetry.cloud_wait_s + option.cloud_s * telemetry.cloud_slowdown
+        nbytes = option.uplink_bytes + option.replies * option.downlink_bytes
+        full_s += option.replies * (rtt_s + cloud_s) + 8 * nbytes / goodput_bps
     return option.exit_share * option.exit_device_s + (1 - option.exit_share) * full_s

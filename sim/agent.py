@@ -14,6 +14,7 @@ from splitnet.machines.agent_io import (
     Deliver,
     Drain,
     DropFrame,
+    Encode,
     Finished,
     FrameArrived,
     LinkDown,
@@ -32,7 +33,7 @@ from splitnet.sim.device import SimulatedDevice
 from splitnet.sim.kernel import Alarm, Kernel
 from splitnet.sim.rows import Found
 from splitnet.sim.scenario import Source
-from splitnet.wire import Message
+from splitnet.wire import Message, Reply
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +100,7 @@ class SimulatedAgent:
         self._connect = connect
         self._record = record
         self._frames: list[tuple[int, float]] = []
+        self._encoded: dict[int, tuple[int, Encode]] = {}
         self._alarm = Alarm(kernel, self._tick)
         self._connection: Connection | None = None
         self._finished = False
@@ -132,7 +134,14 @@ class SimulatedAgent:
 
     def received(self, message: Message) -> None:
         """Hand a message of the worker to the machine."""
-        self._tell(Received(message))
+        self._tell(Received(message, self._confidence(message)))
+
+    def _confidence(self, message: Message) -> float | None:
+        """Return how sure a partial reply to a request under way is."""
+        if not isinstance(message, Reply) or message.final or message.request not in self._encoded:
+            return None
+        row, stage = self._encoded[message.request]
+        return self._device.confidence(stage.path, stage.level, message.refinements, row)
 
     # --- what happens ---------------------------------------------------------------------------
 
@@ -162,6 +171,9 @@ class SimulatedAgent:
     def _do(self, action: AgentAction) -> None:
         if isinstance(action, RunStages):
             row, _ = self._frames[action.frame]
+            last = action.stages[-1]
+            if isinstance(last, Encode):
+                self._encoded[action.request] = row, last
             durations_s, outcome = self._device.run(action.stages, row)
             done = StagesDone(action.job, durations_s, outcome)
             ended_s = self._kernel.now_s + sum(durations_s) + self._device.step_s
@@ -174,7 +186,7 @@ class SimulatedAgent:
             found = self._device.answer(action, row)
             self._record(Answer(self.name, arrived_s, row, action, found))
         elif isinstance(action, Release):
-            return
+            self._encoded.pop(action.request, None)
         elif isinstance(action, DropFrame):
             self._record(Drop(self.name, self._frames[action.frame][1], action.reason))
         elif isinstance(action, OpenLink):

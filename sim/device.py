@@ -51,6 +51,10 @@ class SimulatedDevice:
         durations_s = tuple([self._clock.draw_s(stage.keys) for stage in stages])
         return durations_s, self._rows.outcome(stages[-1], row)
 
+    def confidence(self, path: str, level: int, refinements: int, row: int) -> float:
+        """Return how sure the cloud's answer to so many refinements of a payload is."""
+        return self._rows.cloud(path, level, refinements, row).confidence
+
     def answer(self, delivered: Deliver, row: int) -> Found | None:
         """Return how good an answer is, ``None`` for a request that ended in an error."""
         return self._rows.answer(delivered, row)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 from splitnet.bundle import Bundle
@@ -43,7 +44,11 @@ class SampleRows:
             key: _found(rows.score.tolist(), rows.confidence.tolist())
             for key, rows in table.paths.items()
         }
-        self._bytes = {key: rows.bytes.tolist() for key, rows in table.paths.items()}
+        self._bytes = {key: [rows.bytes.tolist()] for key, rows in table.paths.items()}
+        self._parts: dict[tuple[str, int], list[list[Found]]] = {}
+        for key, parts in table.parts.items():
+            self._parts[key] = [_found(p.score.tolist(), p.confidence.tolist()) for p in parts]
+            self._bytes[key] = [*(p.bytes.tolist() for p in parts), *self._bytes[key]]
         self._exits[None] = self._paths[exact, 0]
         self._sent = {plan.key: (plan.path, plan.level) for plan in bundle.advice.plans}
 
@@ -57,16 +62,28 @@ class SampleRows:
             found = self._exits[stage.exit][row]
             return LocalResult(found.confidence, found)
         if isinstance(stage, Encode):
-            return Encoded(Hollow(self._bytes[stage.path, stage.level][row]))
+            return self._encoded(stage, row)
         if isinstance(stage, RunSegments) and stage.stop == self._end:
             found = self._exits[None][row]
             return LocalResult(found.confidence, found)
         return None
 
+    def _encoded(self, stage: Encode, row: int) -> Encoded:
+        sizes = [nbytes[row] for nbytes in self._bytes[stage.path, stage.level]]
+        base, *rest = [Hollow(end - begin) for begin, end in pairwise([0, *sizes])]
+        return Encoded(base, refinements=tuple(rest))
+
+    def cloud(self, path: str, level: int, refinements: int, row: int) -> Found:
+        """Return the cloud's answer to so many refinements of the payload of a level."""
+        parts = self._parts.get((path, level), [])
+        found = parts[refinements - 1] if refinements <= len(parts) else self._paths[path, level]
+        return found[row]
+
     def answer(self, delivered: Deliver, row: int) -> Found | None:
         """Return how good an answer is, ``None`` for a request that ended in an error."""
         if isinstance(delivered.result, CloudResult):
-            return self._paths[self._sent[delivered.provenance.plan]][row]
+            path, level = self._sent[delivered.provenance.plan]
+            return self.cloud(path, level, delivered.result.refinements, row)
         if delivered.result is None:
             return None
         found = delivered.result.answer

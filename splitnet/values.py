@@ -83,18 +83,28 @@ class ExitStep:
 class Plan:
     """What to do with a request: a path, its level, and the exits tried on the way.
 
-    The text form is ``path@level``, followed by ``+skip`` if the rule has the prefilter and by
-    ``+exits`` if it has exits.
+    The text form is ``path@level``, followed by ``+skip`` if the rule has the prefilter, by
+    ``+exits`` if it has exits and by ``+stops`` if refinements wait for answers.
+
+    Attributes
+    ----------
+    stops
+        Confidence at which the cloud's answer to the first part of the payload, to the first two,
+        and so on, is taken, so that the next refinement is not sent. Empty: all parts are sent at
+        once. Source: Lan et al., Progressive Feature Transmission for Split Classification at the
+        Wireless Edge, IEEE TWC 2023 (stopping control).
     """
 
     path: str
     level: int
     exits: tuple[ExitStep, ...] = ()
+    stops: tuple[float, ...] = ()
 
     @property
     def key(self) -> str:
         """Return the name of the plan in options, logs and answers."""
-        return plan_key(self.path, self.level) + self.rule_key
+        stops = "+stops" if self.stops else ""
+        return plan_key(self.path, self.level) + self.rule_key + stops
 
     @property
     def rule_key(self) -> str:
@@ -276,6 +286,9 @@ class Option:
         Expected share of requests that an exit of the plan's rule answers on the way.
     exit_device_s
         Expected device time of such a request.
+    replies
+        Expected number of the cloud's replies to a request that is sent, each with a run of its
+        own: more than one where refinements wait for answers.
     key
         Name of the way that this option follows, in plans, answers and logs.
     """
@@ -290,6 +303,7 @@ class Option:
     downlink_bytes: int = 0
     exit_share: float = 0.0
     exit_device_s: float = 0.0
+    replies: float = 1.0
     key: str = field(init=False)
 
     def __post_init__(self) -> None:

@@ -41,6 +41,7 @@ from splitnet.values import (
     exit_stage,
     segment_stage,
 )
+from tests.refined_bundle import with_refinements
 from tests.sample_files import write_sample_files
 
 ROWS = 200
@@ -85,6 +86,12 @@ def sample_bundle() -> Bundle:
         flops={segment_stage(i): 1_000_000 * (i + 1) for i in range(3)},
     )
     return Bundle(contract, advice, table)
+
+
+@pytest.fixture(scope="session")
+def refined(sample_bundle: Bundle) -> Bundle:
+    """The sample bundle with a level of path ``c1`` whose payload has three parts."""
+    return with_refinements(sample_bundle)
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from splitnet.builder.segments import Exported, GraphFile
@@ -106,13 +107,20 @@ def make_contract(
     )
 
 
-def make_plans(contract: Contract, heads: Sequence[ExitHead]) -> tuple[Plan, ...]:
+def make_plans(
+    contract: Contract,
+    heads: Sequence[ExitHead],
+    stops: Mapping[tuple[str, int], tuple[float, ...]] = MappingProxyType({}),
+) -> tuple[Plan, ...]:
     """Return every path at every level, alone and with the open heads on its way.
 
     Parameters
     ----------
     heads
         Prefilter and exits, in the order in which a request meets them.
+    stops
+        Those of the levels that have them (see `Plan`), by path and level: there are plans with
+        them and without.
     """
     plans = []
     for path in contract.paths:
@@ -122,9 +130,8 @@ def make_plans(contract: Contract, heads: Sequence[ExitHead]) -> tuple[Plan, ...
             if head.boundary <= path.hops[0].boundary and head.threshold < CLOSED
         )
         for level in range(len(path.levels)):
-            plans.append(Plan(path.id, level))
-            if rule:
-                plans.append(Plan(path.id, level, rule))
+            for chosen in dict.fromkeys([(), stops.get((path.id, level), ())]):
+                plans += [Plan(path.id, level, way, chosen) for way in dict.fromkeys([(), rule])]
     return tuple(plans)
 
 

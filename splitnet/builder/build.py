@@ -57,6 +57,7 @@ from splitnet.builder.resume import Steps, begin_again, forget_steps, has_steps
 from splitnet.builder.segments import Exported, export_segments
 from splitnet.builder.shards import write_tables
 from splitnet.builder.static_work import extra_bytes, stage_work
+from splitnet.builder.stops import Stops, choose_stops
 from splitnet.builder.tables import make_table
 from splitnet.builder.train_exits import module_list
 from splitnet.builder.trained_exits import TrainedExits
@@ -112,6 +113,7 @@ class _Builder:
         forms = [parse_form(text) for text in config.input]
         last = None if config.postprocess is None else parse_postprocess(config.postprocess)
         roles = self._roles(forms)
+        config.stop_wishes().check_samples(len(roles.calibration))
         steps = self._steps(roles.training)
         axes = [form.names for form in forms]
         model = load_model(
@@ -160,7 +162,8 @@ class _Builder:
         paths = [*learned.paths, *trained, *heads]
         contract = make_contract(model.name, steps, exported, names, paths, post)
         contract, reasons = self._with_codecs(contract, roles)
-        bundle = self._document(contract, exported, learned, paths, model, roles)
+        stops = self._stops(contract, roles)
+        bundle = self._document(contract, exported, learned, stops, paths, model, roles)
         self._prove()
         return bundle, [
             *roles.notes,
@@ -168,6 +171,7 @@ class _Builder:
             *places.notes,
             *learned.notes,
             *reasons,
+            *stops.notes,
         ]
 
     def _int8_heads(
@@ -210,6 +214,13 @@ class _Builder:
         )
         write_tables(found.tables, self._folder)
         return with_levels(contract, found.levels), found.reasons
+
+    def _stops(self, contract: Contract, roles: Roles) -> Stops:
+        """Return the stops of levels with several parts; none are chosen on random samples."""
+        if self._config.data.partition(":")[0] == RANDOM:
+            return Stops()
+        execution = self._execution(contract)
+        return choose_stops(execution, roles, self._config.stop_wishes(), self._progress)
 
     def _depends(
         self,
@@ -308,6 +319,7 @@ class _Builder:
         contract: Contract,
         exported: Exported,
         learned: Learned,
+        stops: Stops,
         paths: Sequence[LearnedFiles],
         model: SourceModel,
         roles: Roles,
@@ -329,12 +341,12 @@ class _Builder:
         advice = Advice(
             contract_sha256=contract.sha256,
             exits=learned.exits,
-            plans=make_plans(contract, in_order),
+            plans=make_plans(contract, in_order, stops.thresholds),
             profiles=(profile,),
             costs=costs,
             sample_table=self._write(TABLE_FILE, table.to_bytes()),
             golden=self._write(GOLDEN_FILE, golden_bytes(golden)),
-            roles={**self._origin(roles), **learned.origin},
+            roles={**self._origin(roles), **learned.origin, "stops": stops.origin},
             flops=flops,
             fused=fused,
             work=stage_work(self._folder, contract, heads, fused),

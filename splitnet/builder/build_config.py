@@ -13,6 +13,7 @@ from splitnet.builder.exit_building import ExitWishes
 from splitnet.builder.forms import RANDOM
 from splitnet.builder.places import AUTO
 from splitnet.builder.prefilter_building import PrefilterWishes, parse_interest
+from splitnet.builder.thresholds import ThresholdWishes
 from splitnet.errors import ConfigError, UnknownNameError
 from splitnet.runtime.answers import load_confidence
 from splitnet.training.certify import Promise
@@ -74,6 +75,9 @@ class BuildConfig:
         What the thresholds promise instead (see `Promise`); without `exit_risk` nothing.
     exit_measure
         Confidence function of the exits.
+    stop_loss, stop_risk, stop_confidence, stop_rule
+        The same for the stops of each level whose payload has several parts, against the answer to
+        all of them.
     interest, interest_at
         Labels, or classes of boxes, of interest (see `parse_interest`): a prefilter at this cut (or
         ``input``, or ``auto``) ends requests without any of them. ``None``: there is no prefilter.
@@ -114,6 +118,10 @@ class BuildConfig:
     exit_confidence: float = 0.95
     exit_rule: str = "learn-then-test"
     exit_measure: str = "max-softmax"
+    stop_loss: float = 0.005
+    stop_risk: float | None = None
+    stop_confidence: float = 0.95
+    stop_rule: str = "learn-then-test"
     interest: str | None = None
     interest_at: str = AUTO
     interest_recall: float = 0.99
@@ -132,16 +140,21 @@ class BuildConfig:
             raise ConfigError(f"--train-seconds is {self.train_seconds:g}, must be above 0")
         if self.codec not in (DEFAULT_CODECS, AUTO):
             parse_codec(self.codec)
-        if not 0 <= self.exit_loss <= 1:
-            raise ConfigError(f"--exit-loss is {self.exit_loss:g}, must be from 0 to 1")
+        for name in ("exit_loss", "stop_loss"):
+            if not 0 <= getattr(self, name) <= 1:
+                flag = "--" + name.replace("_", "-")
+                raise ConfigError(f"{flag} is {getattr(self, name):g}, must be from 0 to 1")
         if self.int8_heads and self.data.partition(":")[0] == RANDOM:
             raise ConfigError(
                 "--int8-heads needs calibration data, random samples tell no ranges: give --data"
             )
         if self.interest is not None and self.data.partition(":")[0] == RANDOM:
             raise ConfigError("--interest: nothing in random samples is of interest: give --data")
+        if self.stop_risk is not None and self.data.partition(":")[0] == RANDOM:
+            raise ConfigError("--stop-risk: random samples can show no loss: give --data")
         load_confidence(self.exit_measure)
         self.exit_wishes()
+        self.stop_wishes()
         self.prefilter_wishes()
 
     def prefilter_wishes(self) -> PrefilterWishes | None:
@@ -156,4 +169,14 @@ class BuildConfig:
         promise = None
         if self.exit_risk is not None:
             promise = Promise(self.exit_risk, self.exit_confidence, self.exit_rule)
-        return ExitWishes(self.exit_measure, self.exit_loss, promise)
+        return ExitWishes(self.exit_loss, promise, self.exit_measure)
+
+    def stop_wishes(self) -> ThresholdWishes:
+        """Return what stops are chosen by."""
+        if self.stop_risk is None:
+            return ThresholdWishes(self.stop_loss)
+        for name, share in (("risk", self.stop_risk), ("confidence", self.stop_confidence)):
+            if not 0 < share < 1:
+                raise ConfigError(f"--stop-{name} is {share:g}, must be between 0 and 1")
+        promise = Promise(self.stop_risk, self.stop_confidence, self.stop_rule)
+        return ThresholdWishes(self.stop_loss, promise)

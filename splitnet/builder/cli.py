@@ -92,6 +92,18 @@ def main_build(argv: Sequence[str] | None = None) -> int:
         "--exit-measure", metavar="NAME", help="max-softmax (default), entropy or margin"
     )
     parser.add_argument(
+        "--stop-loss",
+        metavar="X",
+        help="score that stops may lose on calibration data, against all parts (0.005)",
+    )
+    parser.add_argument(
+        "--stop-risk", metavar="X", help="certify that stops lose at most this part of the score"
+    )
+    parser.add_argument("--stop-confidence", metavar="X", help="confidence of that (0.95)")
+    parser.add_argument(
+        "--stop-rule", metavar="NAME", help="learn-then-test (default) or conformal, on average"
+    )
+    parser.add_argument(
         "--interest", metavar="A,B,...", help="labels of interest: a prefilter skips what has none"
     )
     parser.add_argument(

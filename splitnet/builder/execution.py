@@ -16,9 +16,11 @@ from splitnet.errors import ConfigError, TensorMismatchError
 from splitnet.runtime.directory import load_tables
 from splitnet.runtime.inputs import arrange, prepare_inputs, with_batch
 from splitnet.runtime.payloads import (
+    decode_refinements,
     decode_samples,
     dynamic_dims,
     dynamic_names,
+    encode_refinements,
     encode_tensors,
     naming,
 )
@@ -81,6 +83,13 @@ class Execution:
         with naming(path, level):
             return [encode_tensors(codecs, sample, self._context) for sample in samples]
 
+    def encode_parts(self, path: str, level: int, tensors: Sequence[Array]) -> list[list[bytes]]:
+        """Return the parts of each sample's payload as a device sends them: base, refinements."""
+        codecs = self.contract.path(path).levels[level].codecs[0]
+        samples = ([tensor[i : i + 1] for tensor in tensors] for i in range(len(tensors[0])))
+        with naming(path, level):
+            return [encode_refinements(codecs, sample, self._context) for sample in samples]
+
     def dims(self, path: str, tensors: Sequence[Array]) -> tuple[int, ...]:
         """Return the dynamic dimensions of tensors that `path` sends."""
         return dynamic_dims(self._hop(path).tensors, tensors)
@@ -118,6 +127,22 @@ class Execution:
         payloads = self.encode(path, level, tensors)
         received = self.decode(path, level, payloads, self.dims(path, tensors))
         return payloads, self.finish(path, received)
+
+    def transmit_parts(
+        self, path: str, level: int, tensors: Sequence[Array]
+    ) -> Iterator[tuple[list[int], list[Array]]]:
+        """Yield what is made of the first part of all payloads, of the first two, ..., of all.
+
+        That is the bytes sent for each sample, and the outputs. Most levels have one part.
+        """
+        codecs, specs = self.contract.path(path).levels[level].codecs[0], self._hop(path).tensors
+        payloads = self.encode_parts(path, level, tensors)
+        dims = [self.dims(path, tensors)] * len(payloads)
+        for count in range(1, len(payloads[0]) + 1):
+            sent = [parts[:count] for parts in payloads]
+            samples = decode_refinements(codecs, specs, sent, dims, self._context)
+            received = [np.concatenate(columns) for columns in zip(*samples, strict=True)]
+            yield [sum(map(len, parts)) for parts in sent], self.finish(path, received)
 
     def _hop(self, path: str) -> Hop:
         """Return the only hop of a path; the builder makes no others yet."""

@@ -14,19 +14,13 @@ from torch import nn
 from splitnet.builder.features import Features
 from splitnet.builder.places import ExitPlace
 from splitnet.builder.segments import GraphFile, export_module
+from splitnet.builder.thresholds import ThresholdWishes, promise_note, thresholds_by
 from splitnet.bundle import ExitHead
 from splitnet.console import Progress
 from splitnet.errors import ConfigError
 from splitnet.runtime.answers import labels, load_confidence, score
-from splitnet.training.certify import (
-    CLOSED,
-    LEARN_THEN_TEST,
-    ExitScores,
-    Promise,
-    certify,
-    threshold_path,
-)
-from splitnet.training.exits import choose_thresholds, exit_logits, fit_temperature, train_exit
+from splitnet.training.certify import CLOSED, ExitScores
+from splitnet.training.exits import exit_logits, fit_temperature, train_exit
 from splitnet.training.heads import WORK_SHARE, make_head
 from splitnet.training.loop import Schedule
 
@@ -39,22 +33,16 @@ calibration data is new to everything but the thresholds; all of them where head
 
 
 @dataclass(frozen=True, slots=True)
-class ExitWishes:
+class ExitWishes(ThresholdWishes):
     """What exits are to be like.
 
     Attributes
     ----------
     confidence
         Name of the confidence function.
-    loss
-        Part of the score on calibration data that they may lose, where there is no promise.
-    promise
-        What their thresholds must keep to.
     """
 
     confidence: str = "max-softmax"
-    loss: float = 0.005
-    promise: Promise | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +94,7 @@ def build_exits(
             f"{len(given)} trained heads are given for {len(places)} exits; one each is needed, "
             "in the order of the network"
         )
-    if wishes.promise is not None:
-        wishes.promise.check_samples(len(calibration.data))
+    wishes.check_samples(len(calibration.data))
     end = max(training.at)
     truth, held_truth = _truth(training, end), _truth(calibration, end)
     measure = load_confidence(wishes.confidence)
@@ -137,7 +124,7 @@ def build_exits(
         np.stack([early for _, early in found]),
         score(labels(calibration.at[end]), held_truth),
     )
-    thresholds, origin = _thresholds(scores, places, wishes)
+    thresholds, origin = thresholds_by(wishes, scores, [1 - place.done for place in places])
     notes = _notes(places, files, scores, thresholds, wishes, whole_flops)
     opened = [replace(h, threshold=t) for h, t in zip(heads, thresholds, strict=True)]
     return LearnedExits(tuple(opened), tuple(files), tuple(notes), origin)
@@ -155,24 +142,6 @@ def _selection(
         return rows, held
     every = slice(None, None, SELECTION_EVERY)
     return np.delete(rows, every), (features[every], truth[every])
-
-
-def _thresholds(
-    scores: ExitScores, places: Sequence[ExitPlace], wishes: ExitWishes
-) -> tuple[tuple[float, ...], dict[str, Any]]:
-    """Return the thresholds, and how they were chosen."""
-    if wishes.promise is None:
-        return choose_thresholds(scores, wishes.loss), {"loss": wishes.loss}
-    path = threshold_path([1 - place.done for place in places])
-    found = certify(scores, path, wishes.promise)
-    origin = {
-        "rule": found.promise.rule,
-        "risk": found.promise.risk,
-        "confidence": found.promise.confidence,
-        "samples": found.samples,
-        "lost": found.lost,
-    }
-    return found.thresholds, origin
 
 
 def _notes(
@@ -193,30 +162,17 @@ def _notes(
             yield f"exit {place.name} is expensive: {cost:.0%} of the network's work"
     closed = [p.name for p, t in zip(places, thresholds, strict=True) if t >= CLOSED]
     if closed:
-        limit = wishes.loss if wishes.promise is None else wishes.promise.risk
         names = ", ".join(closed)
         verb = "is" if len(closed) == 1 else "are"
         yield (
-            f"exit {names} {verb} closed: no threshold loses at most {limit:g} of the score on "
-            "calibration data; it only answers when a deadline leaves nothing else"
+            f"exit {names} {verb} closed: no threshold loses at most {wishes.limit:g} of the score "
+            "on calibration data; it only answers when a deadline leaves nothing else"
         )
     late = float(scores.late.mean())
     mixed = late - float(scores.lost(thresholds).mean())
     yield f"the calibration score is {mixed:.4f} with the exits and {late:.4f} without"
     if wishes.promise is not None:
-        yield _promised(wishes.promise, len(scores.late))
-
-
-def _promised(promise: Promise, count: int) -> str:
-    sure = (
-        f"with a confidence of {promise.confidence:g}"
-        if promise.rule == LEARN_THEN_TEST
-        else "on average over calibration sets"
-    )
-    return (
-        f"the exits lose at most {promise.risk:g} of the score against the whole model, {sure} "
-        f"({promise.rule}, {count} calibration samples)"
-    )
+        yield promise_note("the exits", "the whole model", wishes.promise, len(scores.late))
 
 
 def _truth(features: Features, end: int) -> NDArray[np.int64]:

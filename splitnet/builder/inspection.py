@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from splitnet.builder.promises import exit_promise, promise_rows, skip_promise
+from splitnet.builder.promises import exit_promise, promise_rows, skip_promise, stop_promises
 from splitnet.bundle import Bundle
 from splitnet.bundle.contract import Path
 from splitnet.values import (
@@ -64,6 +64,7 @@ def describe(bundle: Bundle) -> dict[str, Any]:
         ],
         "promise": exit_promise(bundle),
         "prefilter": skip_promise(bundle),
+        "stops": stop_promises(bundle),
         "fused": [
             {"first": run.first, "stop": run.stop, "file": run.graph.file} for run in advice.fused
         ],
@@ -87,6 +88,11 @@ def tables(content: dict[str, Any]) -> Tables:
             [row for path in content["paths"] for row in _path_rows(path)],
         ),
         (
+            "first parts of payloads (answers to them)",
+            ("plan", "parts", "accuracy", "bytes"),
+            [row for path in content["paths"] for row in _part_rows(path)],
+        ),
+        (
             "learned paths (bytes of their own files)",
             ("path", "leaves at", "enters at", "bytes"),
             [
@@ -103,11 +109,11 @@ def tables(content: dict[str, Any]) -> Tables:
         (
             "promises",
             ("of", "promise", "confidence", "certified on", "test samples", "speed-up"),
-            promise_rows(content["promise"], content["prefilter"]),
+            promise_rows(content["promise"], content["prefilter"], content["stops"]),
         ),
         (
             "plans",
-            ("plan", "accuracy", "bytes", "ends early"),
+            ("plan", "accuracy", "bytes", "ends early", "replies"),
             [_plan_row(plan) for plan in content["plans"]],
         ),
         *(
@@ -162,6 +168,13 @@ def _path(bundle: Bundle, path: Path) -> dict[str, Any]:
                 "plan": plan_key(path.id, level),
                 "accuracy": bundle.table.mean_score(path.id, level),
                 "bytes": bundle.table.mean_bytes(path.id, level),
+                "parts": [
+                    {
+                        "accuracy": float(part.score.mean(dtype=float)),
+                        "bytes": float(part.bytes.mean()),
+                    }
+                    for part in bundle.table.parts.get((path.id, level), ())
+                ],
             }
             for level in range(len(path.levels))
         ],
@@ -175,6 +188,7 @@ def _plan(bundle: Bundle, plan: Plan) -> dict[str, Any]:
         "accuracy": statistics.accuracy,
         "bytes": statistics.bytes,
         "exit_share": statistics.exit_share,
+        "replies": statistics.replies,
     }
 
 
@@ -206,6 +220,19 @@ def _path_rows(path: dict[str, Any]) -> list[tuple[object, ...]]:
     ]
 
 
+def _part_rows(path: dict[str, Any]) -> list[tuple[object, ...]]:
+    return [
+        (
+            level["plan"],
+            f"{number} of {len(level['parts']) + 1}",
+            f"{part['accuracy']:.2%}",
+            f"{part['bytes']:.0f}",
+        )
+        for level in path["levels"]
+        for number, part in enumerate(level["parts"], 1)
+    ]
+
+
 def _exit_row(head: dict[str, Any]) -> tuple[object, ...]:
     return (
         head["exit"],
@@ -220,7 +247,8 @@ def _exit_row(head: dict[str, Any]) -> tuple[object, ...]:
 
 def _plan_row(plan: dict[str, Any]) -> tuple[object, ...]:
     share = f"{plan['exit_share']:.1%}" if plan["exit_share"] else ""
-    return plan["plan"], f"{plan['accuracy']:.2%}", f"{plan['bytes']:.0f}", share
+    replies = f"{plan['replies']:.2f}" if plan["replies"] > 1 else ""
+    return plan["plan"], f"{plan['accuracy']:.2%}", f"{plan['bytes']:.0f}", share, replies
 
 
 def _stage_row(stage: str, time: dict[str, float]) -> tuple[object, ...]:

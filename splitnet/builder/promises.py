@@ -1,15 +1,16 @@
-"""What exits and prefilter of a bundle promise, and what they do on its test samples."""
+"""What exits, prefilter and stops of a bundle promise, and what they do on its test samples."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from splitnet.bundle import Bundle
 from splitnet.training.certify import CLOSED, LEARN_THEN_TEST
-from splitnet.values import SKIP, ExitStep, Plan, exit_stage, segment_stage
+from splitnet.values import SKIP, ExitStep, Plan, exit_stage, plan_key, segment_stage
 
 
 def exit_promise(bundle: Bundle) -> dict[str, Any] | None:
@@ -61,10 +62,39 @@ def skip_promise(bundle: Bundle) -> dict[str, Any] | None:
     }
 
 
+def stop_promises(bundle: Bundle) -> list[dict[str, Any]]:
+    """Return for each level with stops what they were chosen by; ``lost`` against all parts."""
+    origin = bundle.advice.roles.get("stops") or {}
+    found = []
+    for plan in bundle.advice.plans:
+        if not plan.stops or plan.exits:
+            continue
+        key = plan_key(plan.path, plan.level)
+        whole = bundle.table.plan_statistics(replace(plan, stops=()))
+        stopped = bundle.table.plan_statistics(plan)
+        found.append(
+            {
+                "of": key,
+                "thresholds": list(plan.stops),
+                **dict(origin.get(key) or {}),
+                "test": {
+                    "samples": len(bundle.table),
+                    "bytes": stopped.bytes,
+                    "all_bytes": whole.bytes,
+                    "replies": stopped.replies,
+                    "lost": whole.accuracy - stopped.accuracy,
+                },
+            }
+        )
+    return found
+
+
 def promise_rows(
-    exits: dict[str, Any] | None, prefilter: dict[str, Any] | None
+    exits: dict[str, Any] | None,
+    prefilter: dict[str, Any] | None,
+    stops: Sequence[dict[str, Any]] = (),
 ) -> list[tuple[object, ...]]:
-    """Return a line for each of the two promises that there is."""
+    """Return a line for each promise that there is."""
     rows: list[tuple[object, ...]] = []
     if prefilter is not None:
         test = prefilter["test"]
@@ -92,14 +122,19 @@ def promise_rows(
                 "" if speed_up is None else f"{speed_up:.2f}x",
             )
         )
+    for told in stops:
+        test = told["test"]
+        found = f"{test['bytes']:.0f} of {test['all_bytes']:.0f} bytes, lost {test['lost']:.2%}"
+        sure, samples = _percent(told.get("confidence")), told.get("samples", "")
+        rows.append((f"stops of {told['of']}", _promised(told), sure, samples, found, ""))
     return rows
 
 
-def _promised(exits: dict[str, Any]) -> str:
-    if "risk" in exits:
-        mean = "" if exits.get("rule") == LEARN_THEN_TEST else " on average"
-        return f"loss at most {exits['risk']:.2%}{mean}"
-    return f"none; at most {exits['loss']:.2%} lost in calibration" if "loss" in exits else "none"
+def _promised(told: dict[str, Any]) -> str:
+    if "risk" in told:
+        mean = "" if told.get("rule") == LEARN_THEN_TEST else " on average"
+        return f"loss at most {told['risk']:.2%}{mean}"
+    return f"none; at most {told['loss']:.2%} lost in calibration" if "loss" in told else "none"
 
 
 def _percent(share: float | None) -> str:

@@ -245,6 +245,8 @@ def _check_prefilter(prefilter: Prefilter, where: str) -> None:
 def _check_rule(plan: Plan, exits: set[str], where: str) -> None:
     if plan.level < 0:
         raise BundleError(f"{where}.level: is {plan.level}, must be at least 0")
+    if not all(threshold >= 0 for threshold in plan.stops):
+        raise BundleError(f"{where}.stops: is {list(plan.stops)}, must be confidences")
     for i, step in enumerate(plan.exits):
         if step.exit not in exits:
             hint = nearest(step.exit, exits)

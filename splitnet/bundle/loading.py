@@ -38,6 +38,13 @@ class Bundle:
                 if (path.id, level) not in self.table.paths:
                     key = plan_key(path.id, level)
                     raise BundleError(f"the sample table has no rows for {key!r}")
+        for i, plan in enumerate(self.advice.plans):
+            parts = len(self.table.parts.get((plan.path, plan.level), ()))
+            if plan.stops and len(plan.stops) != parts:
+                raise BundleError(
+                    f"advice.json: plans[{i}].stops: are {len(plan.stops)}, the sample table has "
+                    f"rows of {parts} parts besides all of {plan_key(plan.path, plan.level)!r}"
+                )
 
 
 def load_bundle(read: Callable[[str], bytes]) -> Bundle:

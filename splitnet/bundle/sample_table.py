@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,12 +35,14 @@ class PathRows(NamedTuple):
 class PlanStatistics(NamedTuple):
     """What a plan does on average: score, payload bytes, share of rows that leave at an exit.
 
-    A row that leaves at an exit sends nothing and counts with 0 bytes.
+    A row that leaves at an exit sends nothing and counts with 0 bytes. `replies` is how often the
+    cloud answers one that goes on: more than once where refinements wait for answers.
     """
 
     accuracy: float
     bytes: float
     exit_share: float
+    replies: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,11 +60,16 @@ class SampleTable:
         Rows by exit id.
     paths
         Rows by path id and level.
+    parts
+        For levels whose payload has refinements: the rows of the answers to its first part, to its
+        first two, and so on, without that to all of them, which `paths` holds. Bytes are those of
+        all parts that are used.
     """
 
     keys: NDArray[np.int64]
     exits: Mapping[str, ExitRows]
     paths: Mapping[tuple[str, int], PathRows]
+    parts: Mapping[tuple[str, int], tuple[PathRows, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check_keys(self.keys)
@@ -69,6 +77,14 @@ class SampleTable:
             _check_rows(exit_rows, len(self), f"exit/{exit_id}")
         for (path, level), path_rows in self.paths.items():
             _check_rows(path_rows, len(self), f"path/{plan_key(path, level)}")
+        for (path, level), parts in self.parts.items():
+            if (path, level) not in self.paths:
+                raise _error(f"there are parts, but no rows, of {plan_key(path, level)!r}")
+            for number, path_rows in enumerate(parts, 1):
+                _check_rows(path_rows, len(self), f"part/{_part_key(path, level, number)}")
+            sizes = [found.bytes for found in (*parts, self.paths[path, level])]
+            if any((more < fewer).any() for fewer, more in pairwise(sizes)):
+                raise _error(f"more parts of {plan_key(path, level)!r} have fewer bytes")
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -101,19 +117,40 @@ class SampleTable:
             step_of_row[self.exit_passed(step.exit, step.threshold)] = index
         return step_of_row
 
+    def replies(self, plan: Plan) -> NDArray[np.intp]:
+        """Return for each row how many answers of the cloud it takes until `plan` stops."""
+        found = np.ones(len(self), np.intp)
+        waits = np.ones(len(self), np.bool_)
+        for part, threshold in zip(self._parts(plan), plan.stops, strict=True):
+            waits &= part.confidence < np.float32(threshold)
+            found += waits
+        return found
+
+    def answers(self, plan: Plan) -> PathRows:
+        """Return the rows of the answers that `plan` takes from the cloud, whatever exits say."""
+        whole = self._path(plan.path, plan.level)
+        if not plan.stops:
+            return whole
+        stages = [*self._parts(plan), whole]
+        place = self.replies(plan) - 1, np.arange(len(self))
+        return PathRows(*(np.stack(columns)[place] for columns in zip(*stages, strict=True)))
+
     def plan_statistics(self, plan: Plan, rows: Mask | None = None) -> PlanStatistics:
         """Return what `plan` does: each row counts where it leaves, at an exit or at the path."""
-        path = self._path(plan.path, plan.level)
+        path = self.answers(plan)
         step_of_row = self.leaves_at(plan.exits)
         score = path.score.copy()
         for index, step in enumerate(plan.exits):
             leaves = step_of_row == index
             score[leaves] = self._exit(step.exit).score[leaves]
         goes_on = step_of_row < 0
+        sent_share = _mean(goes_on, rows)
+        replies = _mean(self.replies(plan) * goes_on, rows)
         return PlanStatistics(
             accuracy=_mean(score, rows),
             bytes=_mean(path.bytes * goes_on, rows),
-            exit_share=1.0 - _mean(goes_on, rows),
+            exit_share=1.0 - sent_share,
+            replies=replies / sent_share if sent_share else 1.0,
         )
 
     def to_bytes(self) -> bytes:
@@ -125,6 +162,10 @@ class SampleTable:
         for (path, level), path_rows in self.paths.items():
             for column, values in path_rows._asdict().items():
                 arrays[f"path/{plan_key(path, level)}/{column}"] = values
+        for (path, level), parts in self.parts.items():
+            for number, path_rows in enumerate(parts, 1):
+                for column, values in path_rows._asdict().items():
+                    arrays[f"part/{_part_key(path, level, number)}/{column}"] = values
         return write_npz(arrays)
 
     @classmethod
@@ -147,14 +188,20 @@ class SampleTable:
             groups.setdefault((kind, owner), {})[column] = array
         exits: dict[str, ExitRows] = {}
         paths: dict[tuple[str, int], PathRows] = {}
+        parts: dict[tuple[str, int], dict[int, PathRows]] = {}
         for (kind, owner), columns in groups.items():
             if kind == "exit" and columns.keys() == set(ExitRows._fields):
                 exits[owner] = ExitRows(**columns)
             elif kind == "path" and columns.keys() == set(PathRows._fields):
                 paths[_path_and_level(owner)] = PathRows(**columns)
+            elif kind == "part" and columns.keys() == set(PathRows._fields):
+                key, _, number = owner.rpartition(":")
+                if not _is_number(number):
+                    raise _error(f"{owner!r} is not a path, a level and a number of parts")
+                parts.setdefault(_path_and_level(key), {})[int(number)] = PathRows(**columns)
             else:
                 raise _error(f"{kind}/{owner} has the columns {', '.join(sorted(columns))}")
-        return cls(keys, exits, paths)
+        return cls(keys, exits, paths, {key: _in_order(key, of) for key, of in parts.items()})
 
     def _path(self, path: str, level: int) -> PathRows:
         try:
@@ -163,6 +210,16 @@ class SampleTable:
             known = ", ".join(plan_key(*key) for key in self.paths)
             key = plan_key(path, level)
             raise UnknownNameError(f"the sample table has no {key!r}; known: {known}") from None
+
+    def _parts(self, plan: Plan) -> tuple[PathRows, ...]:
+        """Return the rows of the parts that the stops of `plan` speak of."""
+        found = self.parts.get((plan.path, plan.level), ()) if plan.stops else ()
+        if len(found) != len(plan.stops):
+            raise UnknownNameError(
+                f"the sample table has {len(found)} parts of {plan_key(plan.path, plan.level)!r} "
+                f"besides the whole, the plan has {len(plan.stops)} stops"
+            )
+        return found
 
     def _exit(self, exit_id: str) -> ExitRows:
         try:
@@ -182,9 +239,24 @@ def _mean(values: NDArray[Any], rows: Mask | None) -> float:
 
 def _path_and_level(owner: str) -> tuple[str, int]:
     path, _, level = owner.rpartition("@")
-    if not path or not level.isdecimal() or len(level) > 3 or str(int(level)) != level:
+    if not path or not _is_number(level):
         raise _error(f"{owner!r} is not a path and a level")
     return path, int(level)
+
+
+def _is_number(text: str) -> bool:
+    return text.isdecimal() and len(text) <= 3 and str(int(text)) == text
+
+
+def _part_key(path: str, level: int, number: int) -> str:
+    return f"{plan_key(path, level)}:{number}"
+
+
+def _in_order(key: tuple[str, int], parts: Mapping[int, PathRows]) -> tuple[PathRows, ...]:
+    numbers = range(1, len(parts) + 1)
+    if set(parts) != set(numbers):
+        raise _error(f"the parts of {plan_key(*key)!r} are {sorted(parts)}, must count from 1")
+    return tuple(parts[number] for number in numbers)
 
 
 def _check_keys(keys: NDArray[np.int64]) -> None:

@@ -48,9 +48,10 @@ from splitnet.machines.request import Request
 from splitnet.machines.scheduling import DeviceSchedule
 from splitnet.machines.sending import MAX_ATTEMPTS, Sender, is_ready
 from splitnet.machines.stage_times import StageTimes
+from splitnet.machines.stopping import Verdict, judge
 from splitnet.policies.base import Policy
 from splitnet.values import DecisionPoint, OptionKind, Profile, Telemetry
-from splitnet.wire import CancelAck, Error, Pong, Reply, checksum, size
+from splitnet.wire import CancelAck, Error, Pong, Reply, size
 
 __all__ = ["AgentConfig", "AgentMachine"]
 
@@ -116,7 +117,7 @@ class AgentMachine:
         requests = self._requests.values()
         wakeup_s = self._link_due_s
         for request in requests:
-            if request.due_s < wakeup_s and (request.results or request.failure):
+            if request.due_s < wakeup_s and request.provided:
                 wakeup_s = request.due_s
             if request.retry_s is not None and self._link.ready:
                 wakeup_s = min(wakeup_s, request.retry_s)
@@ -346,7 +347,7 @@ class AgentMachine:
         message = event.message
         self._link.heard(now_s)
         if isinstance(message, Reply):
-            self._on_reply(message, now_s)
+            self._on_reply(message, event.confidence, now_s)
         elif isinstance(message, Error) and message.request:
             self._on_refusal(message, now_s)
         elif not isinstance(message, CancelAck):
@@ -354,23 +355,33 @@ class AgentMachine:
                 self._decider.on_pong(message, now_s)
             self._out += self._link.on_message(message, now_s)
 
-    def _on_reply(self, reply: Reply, now_s: float) -> None:
-        request = self._requests.get(reply.request)
-        if reply.final and self._link.uplink is not None:
-            self._link.uplink.on_reply(reply.request, reply.refinements, now_s)
-        if request is None or not request.sent:
-            self.counters["late_replies"] += 1
-        elif not reply.final:
-            self.counters["partial_replies"] += 1
-        elif checksum(reply.payload) != reply.checksum or not request.has_parts(reply.refinements):
-            self.counters["damaged_replies"] += 1
+    def _on_reply(self, reply: Reply, confidence: float | None, now_s: float) -> None:
+        request, uplink = self._requests.get(reply.request), self._link.uplink
+        if uplink is not None:
+            uplink.on_reply(reply.request, reply.refinements, now_s, reply.final)
+        verdict = judge(reply, confidence, request)
+        if verdict in (Verdict.LATE, Verdict.UNASKED, Verdict.DAMAGED):
+            self.counters[verdict.value] += 1
+        if request is None or verdict in (Verdict.LATE, Verdict.UNASKED):
+            return
+        if verdict is Verdict.DAMAGED:
             self._on_damage(request, now_s)
-        else:
-            self._decider.on_reply(reply, request, now_s)
-            self._out += self._link.follow_up(now_s)
-            request.header_bytes += size(reply) - len(reply.payload)
-            result = CloudResult(reply.payload, reply.dims, reply.refinements)
+            return
+        self._decider.on_reply(reply, request, now_s)
+        self._out += self._link.follow_up(now_s)
+        request.header_bytes += size(reply) - len(reply.payload)
+        request.downlink_bytes += len(reply.payload)
+        result = CloudResult(reply.payload, reply.dims, reply.refinements)
+        if verdict is Verdict.FINAL:
             self._deliver(request, result, request.decision.reason, now_s)
+            return
+        request.provisional = result
+        if verdict is Verdict.SURE:
+            self.counters["stopped_early"] += 1
+            self._answer_so_far(request, "sure enough to send no more", now_s)
+        else:
+            self.counters["partial_replies"] += 1
+            self._sender.go_on(request)
 
     def _on_refusal(self, error: Error, now_s: float) -> None:
         code = error.code.name.lower()
@@ -382,6 +393,8 @@ class AgentMachine:
         self._out.append(Report("refused", detail, warning=True))
         if error.code is WireCode.NO_SESSION:
             self._out += self._link.fail("the worker forgot the session", now_s)
+        elif request.provisional is not None:
+            self._answer_so_far(request, f"the worker refused the rest: {code}", now_s)
         elif error.code in BUSY and not request.live:
             self._sender.send_again(request, error.retry_after_ms / 1000, now_s)
         elif error.code is WireCode.CORRUPT:
@@ -391,6 +404,11 @@ class AgentMachine:
 
     def _on_damage(self, request: Request, now_s: float) -> None:
         """Send a deferred request again, some times; a live one goes on without this path."""
+        if request.provisional is not None:
+            self._answer_so_far(request, "a better answer was damaged", now_s)
+            return
+        if request.one_by_one:  # the worker may wait for more of it
+            self._out += map(Send, self._sender.withdraw(request))
         if not request.live and request.attempts < MAX_ATTEMPTS - 1:
             self._sender.send_again(request, 0.0, now_s)
         else:
@@ -405,6 +423,9 @@ class AgentMachine:
     def _recall_unsent(self, now_s: float) -> None:
         """Nothing is under way, as there is no session: live requests are decided anew."""
         for request in list(self._requests.values()):
+            if request.provisional is not None:
+                self._answer_so_far(request, "the link broke before more of it came", now_s)
+                continue
             request.sent = False
             offloading = request.decision.option.kind is OptionKind.OFFLOAD
             if request.live and request.failure and not request.results:
@@ -415,14 +436,21 @@ class AgentMachine:
     # --- answers --------------------------------------------------------------------------------
 
     def _hand_over_due(self, now_s: float) -> None:
-        """Answer every request that is due with the best that the device has."""
+        """Answer every request that is due with the best that there is."""
         for request in [r for r in self._requests.values() if now_s >= r.due_s]:
-            if request.failure and not request.results:
+            if request.provisional is not None:
+                request.timer_late_s = max(request.timer_late_s, self._timer_late_s)
+                self._answer_so_far(request, "no more of it came in time", now_s)
+            elif request.failure and not request.results:
                 self._deliver(request, None, "a stage failed", now_s, error=request.failure)
             elif request.results:
                 request.timer_late_s = max(request.timer_late_s, self._timer_late_s)
                 self.counters["fallback_answers"] += 1
                 self._answer_locally(request, "no better answer came in time", now_s)
+
+    def _answer_so_far(self, request: Request, reason: str, now_s: float) -> None:
+        """Hand over what the cloud said to the refinements that it has."""
+        self._deliver(request, request.provisional, reason, now_s)
 
     def _answer_locally(self, request: Request, reason: str, now_s: float) -> None:
         self._deliver(request, request.results[request.latest_exit], reason, now_s)
@@ -443,7 +471,7 @@ class AgentMachine:
         self.counters["failed_requests" if error else f"answered_{by}"] += 1
         self.counters["late_answers"] += is_late(answer)
         cancel = self._sender.withdraw(request)
-        if by != "cloud":
+        if by != "cloud" or result is request.provisional:
             self._out += map(Send, cancel)
         self._out.append(answer)
         if not self._schedule.works_on(request):

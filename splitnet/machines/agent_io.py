@@ -202,9 +202,14 @@ class LinkFigures:
 
 @record(frozen=True, slots=True)
 class Received:
-    """A message of the worker arrived, complete and parsed."""
+    """A message of the worker arrived, complete and parsed.
+
+    `confidence` is how sure the answer in a reply that is not final is, ``None`` if it cannot be
+    read; of other messages it means nothing.
+    """
 
     message: Message
+    confidence: float | None = None
 
 
 @record(frozen=True, slots=True)
@@ -280,7 +285,7 @@ class RunStages:
 
 @record(frozen=True, slots=True)
 class CloudResult:
-    """The payload of a final reply, made of so many `refinements`; the driver decodes it."""
+    """The payload of a reply, made of so many `refinements`; the driver decodes it."""
 
     payload: Payload
     dims: tuple[int, ...] = ()

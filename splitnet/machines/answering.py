@@ -43,7 +43,7 @@ def make_answer(
         device_segments=(0, max(request.boundary, 0)),
         cloud_segments=cloud_segments if by_cloud else None,
         uplink_bytes=request.uplink_bytes if sent else 0,
-        downlink_bytes=len(result.payload) if isinstance(result, CloudResult) else 0,
+        downlink_bytes=request.downlink_bytes,
         header_bytes=request.header_bytes,
         stages_s=dict(request.stages_s),
         reason=reason,

@@ -31,6 +31,8 @@ class Work:
         Infinite for a request without a budget.
     heard_bytes
         What had arrived of its session with the last byte of this request.
+    ticket
+        That of the assembly in which more of the request is awaited, 0 if this is all of it.
     """
 
     session: int
@@ -42,6 +44,7 @@ class Work:
     stamp: int
     heard_bytes: int
     no_reply: bool = False
+    ticket: int = 0
 
 
 class Batcher:

@@ -93,16 +93,19 @@ class Decider:
         """Return what the worker may use: the rest of the deadline without the link's share.
 
         It begins when the base is complete. A worker that waits for refinements uses all of it, so
-        the estimates must not be too good then: see `CAUTION`.
+        the estimates must not be too good then: see `CAUTION`. One that answers each of them keeps
+        the request so long; a deferred one must end there, too.
         """
-        remaining_s, encoded = request.remaining_s(now_s), request.encoded
+        one_by_one, encoded = request.one_by_one, request.encoded
+        remaining_s = request.due_s - now_s if one_by_one else request.remaining_s(now_s)
         if remaining_s is None or encoded is None:
             return 0
         goodput_bps, nbytes = self._link.goodput_bps(now_s), len(encoded.payload)
         crossing_s = (self._link.rtt_s(now_s) or 0.0) + 8 * nbytes / (goodput_bps or inf)
-        if encoded.refinements and goodput_bps is None:
+        waits = bool(encoded.refinements) and not one_by_one
+        if waits and goodput_bps is None:
             crossing_s += remaining_s / CAUTION
-        elif encoded.refinements and goodput_bps:
+        elif waits and goodput_bps:
             ahead_bytes = self._link.unacked_bytes
             crossing_s += 8 * ((CAUTION - 1) * nbytes + ahead_bytes) / goodput_bps
         return min(max(1, int(1e6 * (remaining_s - crossing_s))), MAX_BUDGET_US)
@@ -117,18 +120,20 @@ class Decider:
         self._cloud_estimate.on_load(pong.load.wait_us / 1e6, now_s)
 
     def on_reply(self, reply: Reply, request: Request, now_s: float) -> None:
-        """Learn from a final reply, and note its times in the request."""
+        """Learn from a reply, and note its times in the request."""
         assert request.encoded is not None
         plan = request.decision.option.plan
         server_s = (reply.decode_us + reply.run_us) / 1e6
-        network_s = max(0.0, elapsed_s(now_s, reply.stamp) - reply.queue_us / 1e6 - server_s)
-        used = request.encoded.parts[: reply.refinements]
+        before = 0 if request.provisional is None else request.provisional.refinements
+        since_s = now_s - request.part_left_s if before else elapsed_s(now_s, reply.stamp)
+        network_s = max(0.0, since_s - reply.queue_us / 1e6 - server_s)
+        used = request.encoded.parts[before : reply.refinements]
         nbytes = sum(map(len, used)) + len(reply.payload)
         self._link.estimate.on_transfer(nbytes, network_s, now_s)
         self._cloud_estimate.on_load(reply.load.wait_us / 1e6, now_s)
         profiled_s = self._book.cloud_run_s(plan.path, plan.level)
         self._cloud_estimate.on_run(server_s, profiled_s, now_s)
-        request.stages_s["network"] = network_s
-        request.stages_s["cloud:queue"] = reply.queue_us / 1e6
-        request.stages_s["cloud:decode"] = reply.decode_us / 1e6
-        request.stages_s["cloud:run"] = reply.run_us / 1e6
+        request.took("network", network_s)
+        request.took("cloud:queue", reply.queue_us / 1e6)
+        request.took("cloud:decode", reply.decode_us / 1e6)
+        request.took("cloud:run", reply.run_us / 1e6)

@@ -28,6 +28,7 @@ class Expected(NamedTuple):
     accuracy: float
     uplink_bytes: int
     exit_share: float
+    replies: float = 1.0
 
 
 class Expectations:
@@ -48,7 +49,7 @@ class Expectations:
         mean = self._table.plan_statistics(plan, rows)
         sent_share = 1.0 - mean.exit_share
         sent_bytes = mean.bytes / sent_share if sent_share else mean.bytes
-        return Expected(mean.accuracy, round(sent_bytes), mean.exit_share)
+        return Expected(mean.accuracy, round(sent_bytes), mean.exit_share, mean.replies)
 
     def of_exit(self, exit_id: str, known: Known) -> float:
         """Return the accuracy of an exit on the matching rows."""

@@ -3,11 +3,14 @@
 A request with refinements can run as soon as its base is whole. It is held until all others are,
 too, or until its budget leaves no more time than the worker needs; then it runs with those that are
 whole. A refinement that is damaged is one that never arrives.
+
+A request that wants partial replies waits for nothing: it runs with what is whole, and again with
+more, one run at a time. What has arrived of it is kept in between, until all of it is answered, it
+is cancelled, or its budget or its session ends.
 """
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter
 from collections.abc import Mapping
 from itertools import count
@@ -20,18 +23,13 @@ from splitnet.errors import WireCode
 from splitnet.machines.batching import Work
 from splitnet.machines.session import Assembly, Session
 from splitnet.machines.sessions import Refusal
+from splitnet.machines.waiting import Waiting
 from splitnet.machines.worker_config import WorkerConfig
 from splitnet.machines.worker_io import BatchItem
 from splitnet.wire import Chunk, Infer, InferFlag, checksum
 
 Outcome: TypeAlias = Work | Refusal | None
 """A request that can run, why it never will, or ``None`` while more of it is awaited."""
-
-Held: TypeAlias = tuple[float, int, Session, int]
-"""End of its budget, ticket, session and number of a request that waits for refinements."""
-
-TIDY_AT = 64
-"""So many requests that wait no longer may be remembered, and as many as there are that wait."""
 
 _NO_REPLY, _MORE_CHUNKS = int(InferFlag.NO_REPLY), int(InferFlag.MORE_CHUNKS)
 
@@ -51,9 +49,9 @@ class Intake:
         self._contracts = contracts
         self._config = config
         self._counters = counters
-        self._held: list[Held] = []
-        self._tickets = count(1)
-        self._tidy_at = TIDY_AT
+        tickets = count(1)
+        self._held = Waiting(tickets)
+        self._continued = Waiting(tickets)
         self.draining = False
 
     # --- requests that wait for refinements -----------------------------------------------------
@@ -61,29 +59,55 @@ class Intake:
     @property
     def due_s(self) -> float:
         """When the budget of the first request that is held ends, infinite if none is held."""
-        while self._held:
-            if _is_held(self._held[0]):
-                return self._held[0][0]
-            heapq.heappop(self._held)
-        return inf
+        return self._held.due_s
 
     def release(self, now_s: float, lead_s: float) -> list[Work]:
         """Return the requests held whose budget ends within `lead_s`, with what has arrived."""
-        released = []
-        while self.due_s - lead_s <= now_s and self._held:
-            _, _, session, request = heapq.heappop(self._held)
-            released.append(self._work(session, session.assembling[request]))
-        return released
+        return [self._complete(*held) for held in self._held.take(now_s, lead_s)]
 
-    def _hold(self, session: Session, assembly: Assembly) -> None:
-        """Let a request wait for refinements; forget those that do not any more now and then."""
-        assembly.ticket = next(self._tickets)
-        entry = assembly.expires_s, assembly.ticket, session, assembly.infer.request
-        heapq.heappush(self._held, entry)
-        if len(self._held) > self._tidy_at:
-            self._held = list(filter(_is_held, self._held))
-            heapq.heapify(self._held)
-            self._tidy_at = 2 * len(self._held) + TIDY_AT
+    # --- requests that want partial replies -----------------------------------------------------
+
+    @property
+    def partials_due_s(self) -> float:
+        """When the first budget of a request that wants partial replies ends, infinite if never."""
+        return self._continued.due_s
+
+    def end_partials(self, now_s: float) -> list[Session]:
+        """Forget such requests whose budgets are over; return the sessions that held them.
+
+        One that runs is answered by that for good.
+        """
+        ended = []
+        for session, assembly in self._continued.take(now_s):
+            if assembly.running:
+                assembly.closed = True
+            else:
+                session.abandon(assembly.infer.request)
+                self._counters["unfinished"] += 1
+                ended.append(session)
+        return ended
+
+    def drain(self) -> list[Work]:
+        """Refuse what is new; return the requests that wait for more, to run as they are."""
+        self.draining = True
+        continued = [self.next_run(*waiting) for waiting in self._continued.take(inf)]
+        return self.release(inf, 0.0) + [work for work in continued if work is not None]
+
+    def next_run(self, session: Session, assembly: Assembly) -> Work | None:
+        """Return the next run of such a request, ``None`` if one is under way or none is due."""
+        whole = len(assembly.whole)
+        last = assembly.closed or self.draining
+        if assembly.running or (assembly.answered == whole and not last):
+            return None
+        self._counters["requests"] += not assembly.answered
+        assembly.running, assembly.answered = True, whole
+        return self._work(session, assembly, assembly.ticket)
+
+    def ended_run(self, assembly: Assembly) -> bool:
+        """Note that a run of such a request has ended; return whether it was the last one."""
+        assembly.running = False
+        whole = assembly.answered == len(assembly.whole)
+        return whole and (assembly.closed or self.draining)
 
     # --- arrivals -------------------------------------------------------------------------------
 
@@ -112,7 +136,10 @@ class Intake:
             return refusal
         if chunk.refinement and not _intact(chunk):
             self._counters["damaged_refinements"] += 1
-            return self._work(session, assembly)
+            assembly.closed = True
+            if assembly.wants_partials:
+                return self.next_run(session, assembly)
+            return self._complete(session, assembly)
         return self._add(session, assembly, chunk, chunk.last, now_s)
 
     def _refusal(self, session: Session, infer: Infer, known: bool, within: bool) -> Refusal | None:
@@ -181,20 +208,28 @@ class Intake:
         assembly.end_refinement(session.heard_bytes, now_s)
         if len(assembly.whole) == 1:
             assembly.expires_s = now_s + infer.budget_us / 1e6 if infer.budget_us else inf
-            if infer.refinements > 1 and not self.draining:
-                self._hold(session, assembly)
-        if len(assembly.whole) < infer.refinements and not self.draining:
+            if assembly.wants_partials:
+                self._continued.add(session, assembly)
+            elif infer.refinements > 1 and not self.draining:
+                self._held.add(session, assembly)
+        if assembly.wants_partials:
+            return self.next_run(session, assembly)
+        if not (assembly.closed or self.draining):
             return None
+        return self._complete(session, assembly)
+
+    def _complete(self, session: Session, assembly: Assembly) -> Work:
+        """End the assembly of a request whose base is whole, and return its only run."""
+        session.complete(assembly.infer.request)
+        self._counters["requests"] += 1
+        self._counters["early_requests"] += len(assembly.whole) < assembly.infer.refinements
         return self._work(session, assembly)
 
-    def _work(self, session: Session, assembly: Assembly) -> Work:
-        """End the assembly of a request whose base is whole."""
+    def _work(self, session: Session, assembly: Assembly, ticket: int = 0) -> Work:
+        """Return a run of all refinements that are whole."""
         infer = assembly.infer
         path = self._contracts[infer.contract].paths[infer.path]
-        session.complete(infer.request)
         base, *refinements = assembly.whole
-        self._counters["requests"] += 1
-        self._counters["early_requests"] += len(assembly.whole) < infer.refinements
         return Work(
             session=session.id,
             request=infer.request,
@@ -205,14 +240,8 @@ class Intake:
             stamp=infer.stamp,
             heard_bytes=assembly.heard_bytes,
             no_reply=bool(infer.flags & _NO_REPLY),
+            ticket=ticket,
         )
-
-
-def _is_held(held: Held) -> bool:
-    """Return whether a request has neither begun to run nor been given up."""
-    _, ticket, session, request = held
-    assembly = session.assembling.get(request)
-    return assembly is not None and assembly.ticket == ticket
 
 
 def _intact(message: Infer | Chunk) -> bool:

@@ -293,6 +293,7 @@ class OptionBook:
                 uplink_bytes=expected.uplink_bytes,
                 downlink_bytes=self._reply_bytes,
                 exit_share=expected.exit_share,
+                replies=expected.replies,
             )
             yield Priced(option, tuple(stages), self._to_exit(plan, boundary, known))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from splitnet.machines.agent_io import NOT_PREPARED, Encoded, LocalResult, Stage
+from splitnet.machines.agent_io import NOT_PREPARED, CloudResult, Encoded, LocalResult, Stage
 from splitnet.values import DEVICE, SKIP, Decision, Option, OptionKind, Plan, RequestClass
 
 UNDECIDED = Decision(Option(OptionKind.LOCAL, Plan(DEVICE, 0), None, 0.0, 0.0), "undecided", 0.0)
@@ -31,6 +31,10 @@ class Request:
         The payload, and the (path, level) that it was made for.
     sent
         Whether the payload is with the worker of the present session.
+    part_left_s
+        When the first chunk of the refinement that left last did.
+    provisional
+        The cloud's answer to the refinements sent so far, while it may be asked for a better one.
     starved
         Whether the payload had to wait for credit.
     attempts, retry_s
@@ -41,8 +45,9 @@ class Request:
         Why there will be no local answer, if that is so while the cloud may still answer.
     timer_late_s
         By how much timers of this request overshot.
-    uplink_bytes, header_bytes
-        Payload bytes that have left since it was sent last, and bytes of all heads.
+    uplink_bytes, downlink_bytes, header_bytes
+        Payload bytes that have left since it was sent last, those of all its replies, and bytes of
+        all heads.
     """
 
     id: int
@@ -57,6 +62,8 @@ class Request:
     encoded: Encoded | None = None
     encoded_for: tuple[str, int] | None = None
     sent: bool = False
+    part_left_s: float = 0.0
+    provisional: CloudResult | None = None
     starved: bool = False
     attempts: int = 0
     retry_s: float | None = None
@@ -64,6 +71,7 @@ class Request:
     failure: str = ""
     timer_late_s: float = 0.0
     uplink_bytes: int = 0
+    downlink_bytes: int = 0
     header_bytes: int = 0
     stages_s: dict[str, float] = field(default_factory=dict)
 
@@ -77,10 +85,20 @@ class Request:
         """Whether there is a deadline."""
         return self.deadline_s is not None
 
+    @property
+    def provided(self) -> bool:
+        """Whether there is an answer to hand over, or none is to be had from the device."""
+        return bool(self.results or self.failure) or self.provisional is not None
+
+    @property
+    def one_by_one(self) -> bool:
+        """Whether each refinement waits for the answer to those before it."""
+        encoded = self.encoded
+        return bool(self.decision.option.plan.stops and encoded and encoded.refinements)
+
     def passed(self, stage: Stage, duration_s: float) -> None:
         """Note that a stage ended well."""
-        name = "+".join(stage.keys)
-        self.stages_s[name] = self.stages_s.get(name, 0.0) + duration_s
+        self.took("+".join(stage.keys), duration_s)
         self.boundary = max(self.boundary, stage.reaches)
 
     def ends_with(self, exit_id: str | None) -> bool:
@@ -88,6 +106,10 @@ class Request:
         option = self.decision.option
         goal = option.kind is OptionKind.LOCAL and option.exit == exit_id
         return goal or exit_id is None or exit_id == SKIP
+
+    def took(self, stage: str, time_s: float) -> None:
+        """Add to the time of a stage."""
+        self.stages_s[stage] = self.stages_s.get(stage, 0.0) + time_s
 
     def has_parts(self, refinements: int) -> bool:
         """Whether an answer can be made of so many refinements."""

@@ -124,7 +124,7 @@ class DeviceSchedule:
     def _still_promised(self, request: Request, stages: Stages) -> list[Promise]:
         """Return what is left of the promise to a request behind `stages` of it."""
         last = stages[-1]
-        if request.results or request.failure or (isinstance(last, RunExit) and last.answers):
+        if request.provided or (isinstance(last, RunExit) and last.answers):
             return []
         boundary = max(request.boundary, *[stage.reaches for stage in stages])
         cost_s = self._book.fallback_s(boundary, request.live)
@@ -155,5 +155,5 @@ class DeviceSchedule:
         return [
             Promise(r.due_s, r.id, self._book.fallback_s(r.boundary, r.live))
             for r in requests
-            if not (r.results or r.failure or r is without)
+            if not (r.provided or r is without)
         ]

@@ -10,7 +10,7 @@ from splitnet.machines.link import Link
 from splitnet.machines.request import Request
 from splitnet.machines.uplink import Uplink
 from splitnet.values import OptionKind
-from splitnet.wire import Message, size
+from splitnet.wire import Infer, Message, size
 
 MAX_ATTEMPTS = 5
 """A payload that arrives damaged is sent at most this often before its path is given up."""
@@ -74,6 +74,7 @@ class Sender:
             request_class=request.request_class,
             budget_us=self._decider.budget_us(request, now_s),
             dims=encoded.dims,
+            one_by_one=request.one_by_one,
         )
         request.sent = True
         request.uplink_bytes = 0
@@ -87,8 +88,14 @@ class Sender:
         for message in messages:
             request = requests[message.request]
             request.uplink_bytes += len(message.payload)
+            if isinstance(message, Infer) or not message.index:
+                request.part_left_s = now_s
             request.header_bytes += size(message) - len(message.payload)
         return [Send(message) for message in messages]
+
+    def go_on(self, request: Request) -> None:
+        """Let the next refinement of a request that is sent leave."""
+        self._uplink.go_on(request.id)
 
     def withdraw(self, request: Request) -> list[Message]:
         """Send no more of a request; return what tells the worker so."""

@@ -9,6 +9,7 @@ from splitnet.wire import (
     Chunk,
     Credit,
     Infer,
+    InferFlag,
     Payload,
     ProgressAck,
     join,
@@ -16,6 +17,8 @@ from splitnet.wire import (
 
 ACK_BYTES, ACK_S = 8192, 0.02
 """Bytes received are acknowledged in such steps, or after so long (docs/wire.md, ProgressAck)."""
+
+_NO_REPLY, _WANT_PARTIALS = int(InferFlag.NO_REPLY), int(InferFlag.WANT_PARTIALS)
 
 
 @dataclass(slots=True, eq=False)
@@ -36,6 +39,14 @@ class Assembly:
         When the request's budget ends, which begins with the first of these.
     ticket
         Names this assembly among those that wait for refinements, 0 if it does not.
+    answered
+        Of how many refinements the run under way or the latest one is made.
+    replies
+        How many partial replies have been sent.
+    running
+        Whether it is in the queue or in a batch while more of it may arrive.
+    closed
+        Whether nothing that arrives now counts any more.
     """
 
     infer: Infer
@@ -46,6 +57,10 @@ class Assembly:
     heard_bytes: int = 0
     expires_s: float = inf
     ticket: int = 0
+    answered: int = 0
+    replies: int = 0
+    running: bool = False
+    closed: bool = False
     _pieces: list[Payload] = field(default_factory=list)
 
     def add(self, payload: Payload) -> None:
@@ -58,6 +73,13 @@ class Assembly:
         self.whole.append(join(self._pieces))
         self.chunks, self._pieces = 0, []
         self.arrived_s, self.heard_bytes = now_s, heard_bytes
+        self.closed = len(self.whole) >= self.infer.refinements
+
+    @property
+    def wants_partials(self) -> bool:
+        """Whether every refinement that is complete is to be answered."""
+        wanted = self.infer.flags & (_WANT_PARTIALS | _NO_REPLY) == _WANT_PARTIALS
+        return wanted and self.infer.refinements > 1
 
 
 @dataclass(slots=True)
@@ -133,11 +155,16 @@ class Session:
             self.release(1, len(infer.payload))
         return within
 
+    def assembly(self, request: int, ticket: int) -> Assembly | None:
+        """Return the assembly of `request` with this ticket, ``None`` if it has ended."""
+        assembly = self.assembling.get(request)
+        return None if assembly is None or assembly.ticket != ticket else assembly
+
     def extend(self, chunk: Chunk) -> Assembly | None:
-        """Take a further chunk; return its assembly, ``None`` if the request is not wanted."""
+        """Take a further chunk; return its assembly, ``None`` if it is not wanted."""
         self.received_bytes += len(chunk.payload)
         assembly = self.assembling.get(chunk.request)
-        if assembly is None:
+        if assembly is None or assembly.closed:
             self.release(0, len(chunk.payload))
             return None
         assembly.nbytes += len(chunk.payload)

@@ -52,7 +52,7 @@ class Tally:
     def to_json(self) -> dict[str, Any]:
         """Return counts, accuracy, bytes and latencies in milliseconds; of all and of ``plans``.
 
-        ``coarse`` counts the answers that were made before all refinements had arrived.
+        ``coarse`` counts the answers that are made of fewer refinements than there are.
         """
         return {
             **self._all.to_json(),

@@ -23,6 +23,8 @@ from splitnet.wire import (
     size,
 )
 
+_WANT_PARTIALS, _MORE_CHUNKS = int(InferFlag.WANT_PARTIALS), int(InferFlag.MORE_CHUNKS)
+
 STAMP_MODULUS = 1 << 32
 """Stamps are microseconds modulo 2**32."""
 
@@ -41,12 +43,14 @@ def elapsed_s(now_s: float, echoed: int) -> float:
 class _Outgoing:
     """The refinements of a payload that have not left; `infer` makes its head.
 
-    Of the first of these, number `refinement`, `offset` bytes have left, in `chunks` chunks.
+    Of the first of these, number `refinement`, `offset` bytes have left, in `chunks` chunks. Those
+    from number `held` on wait until they are asked for.
     """
 
     request: int
     infer: Callable[..., Infer]
     parts: Sequence[Payload]
+    held: int
     refinement: int = 0
     offset: int = 0
     chunks: int = 0
@@ -57,10 +61,10 @@ class _Outgoing:
         return sum(map(len, self.parts[self.refinement :])) - self.offset
 
     def next_part(self) -> bool:
-        """Go on with the next refinement if there is one."""
+        """Go on with the next refinement if there is one that may leave."""
         self.refinement += 1
         self.offset = self.chunks = 0
-        return self.refinement < len(self.parts)
+        return self.refinement < self.held
 
 
 class Uplink:
@@ -79,6 +83,7 @@ class Uplink:
         self._used_requests = 0
         self._used_bytes = 0
         self._outbox: deque[_Outgoing] = deque()
+        self._held: dict[int, _Outgoing] = {}
         self._ends_bytes: dict[int, list[int]] = {}
 
     def serves(self, path: int) -> bool:
@@ -87,7 +92,7 @@ class Uplink:
 
     @property
     def waiting(self) -> bool:
-        """Whether something that was queued has not left yet."""
+        """Whether something that may leave has not left yet."""
         return bool(self._outbox)
 
     def takes(self, nbytes: int) -> bool:
@@ -110,9 +115,11 @@ class Uplink:
         """Take what the worker has received."""
         self.pacer.on_ack(ack.received_bytes, now_s)
 
-    def on_reply(self, request: int, refinements: int, now_s: float) -> None:
+    def on_reply(self, request: int, refinements: int, now_s: float, final: bool = True) -> None:
         """Take a reply as an acknowledgement of all that was sent up to what it is made of."""
-        ends_bytes = self._ends_bytes.pop(request, None)
+        ends_bytes = self._ends_bytes.get(request)
+        if final:
+            self._ends_bytes.pop(request, None)
         if ends_bytes is not None:
             last = min(refinements, len(ends_bytes)) - 1
             self.pacer.on_ack(ends_bytes[last], now_s, prompt=False)
@@ -128,8 +135,12 @@ class Uplink:
         request_class: RequestClass,
         budget_us: int,
         dims: tuple[int, ...],
+        one_by_one: bool = False,
     ) -> None:
-        """Queue the refinements of a request and spend their credit (see `has_credit`)."""
+        """Queue the refinements of a request and spend their credit (see `has_credit`).
+
+        With `one_by_one` only the base may leave, and each other one when `go_on` asks for it.
+        """
         handle = self._handles[path]
         assert handle is not None
         self._used_requests += 1
@@ -149,7 +160,15 @@ class Uplink:
             refinements=len(parts),
             dims=dims,
         )
-        self._outbox.append(_Outgoing(request, infer, parts))
+        held = 1 if one_by_one else len(parts)
+        self._outbox.append(_Outgoing(request, infer, parts, held))
+
+    def go_on(self, request: int) -> None:
+        """Let the next refinement of a request leave, if there is one that is held."""
+        outgoing = self._held.pop(request, None)
+        if outgoing is not None:
+            outgoing.held += 1
+            self._outbox.append(outgoing)
 
     def pump(self, rtt_s: float, goodput_bps: float | None, now_s: float) -> list[Infer | Chunk]:
         """Return the chunks that may leave now: the bases of all requests, then refinements."""
@@ -188,11 +207,16 @@ class Uplink:
         last = outgoing.offset >= len(payload)
         if last and not outgoing.next_part():
             self._outbox.remove(outgoing)
+            if outgoing.held < len(outgoing.parts):
+                self._held[outgoing.request] = outgoing
         if number or index:
             return Chunk(outgoing.request, number, index, last, checksum(part), part)
+        flags = 0 if last else _MORE_CHUNKS
+        if outgoing.held < len(outgoing.parts):
+            flags |= _WANT_PARTIALS
         return outgoing.infer(
             stamp=stamp(now_s),
-            flags=0 if last else int(InferFlag.MORE_CHUNKS),
+            flags=flags,
             checksum=checksum(part),
             payload=part,
         )
@@ -204,12 +228,18 @@ class Uplink:
     def cancel(self, request: int) -> list[Message]:
         """Take back what has not left of `request`, and tell the worker if anything has."""
         self._ends_bytes.pop(request, None)
+        outgoing = self._take(request)
+        if outgoing is not None:
+            self._used_bytes -= outgoing.nbytes
+            if not (outgoing.refinement or outgoing.chunks):
+                self._used_requests -= 1
+                return []
+        return [Cancel(request)]
+
+    def _take(self, request: int) -> _Outgoing | None:
+        """Take out and return what has not left of `request`, ``None`` if all has."""
         for outgoing in self._outbox:
             if outgoing.request == request:
                 self._outbox.remove(outgoing)
-                self._used_bytes -= outgoing.nbytes
-                if not (outgoing.refinement or outgoing.chunks):
-                    self._used_requests -= 1
-                    return []
-                break
-        return [Cancel(request)]
+                return outgoing
+        return self._held.pop(request, None)

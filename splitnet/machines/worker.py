@@ -69,6 +69,15 @@ class Running(NamedTuple):
     ends_s: float
 
 
+class Run(NamedTuple):
+    """What all replies to a batch say: when it began, what it took, the worker's load."""
+
+    started_s: float
+    decode_us: int
+    run_us: int
+    load: Load
+
+
 class WorkerMachine:
     """Serves the paths of its contracts to every agent that has a session."""
 
@@ -91,7 +100,8 @@ class WorkerMachine:
     @property
     def wakeup_s(self) -> float | None:
         """When to send the next `WorkerTick`, ``None`` if there is nothing to wait for."""
-        wakeup_s = min(self._sessions.due_s, self._batcher.due_s, self._held_until_s)
+        intake_s = min(self._held_until_s, self._intake.partials_due_s)
+        wakeup_s = min(self._sessions.due_s, self._batcher.due_s, intake_s)
         return None if wakeup_s == inf else wakeup_s
 
     @property
@@ -139,12 +149,15 @@ class WorkerMachine:
         elif isinstance(event, PeerGone):
             self._forget(self._sessions.of_peer(event.peer), "unreachable")
         elif isinstance(event, WorkerDrain):
-            self._draining = self._intake.draining = True
-            self._release(inf, 0.0)
+            self._draining = True
+            self._queue(self._intake.drain())
         if now_s >= self._sessions.due_s:
             self._tend_sessions(now_s)
         if now_s >= self._held_until_s:
-            self._release(now_s, self._lead_s)
+            self._queue(self._intake.release(now_s, self._lead_s))
+        if now_s >= self._intake.partials_due_s:
+            for session in self._intake.end_partials(now_s):
+                self._renew_credit(session)
         if len(self._batcher):
             self._drop_hopeless(now_s)
             self._run_next(now_s)
@@ -199,7 +212,8 @@ class WorkerMachine:
             return
         self._sessions.close(session)
         purged = self._batcher.remove(lambda work: work.session == session.id)
-        self.counters["purged"] += len(purged) + len(session.assembling)
+        complete = sum(not work.ticket for work in purged)
+        self.counters["purged"] += complete + len(session.assembling)
         session.assembling.clear()
         detail = f"session={session.id} device={session.device!r} reason={reason!r}"
         self._out.append(WorkerReport("session-closed", f"{detail} purged={len(purged)}"))
@@ -229,9 +243,9 @@ class WorkerMachine:
         elif outcome is not None:
             self._fail(session.peer, message.request, *outcome)
 
-    def _release(self, now_s: float, lead_s: float) -> None:
+    def _queue(self, released: list[Work]) -> None:
         """Queue requests that have waited for refinements as long as they can."""
-        for work in self._intake.release(now_s, lead_s):
+        for work in released:
             self._batcher.put(work)
 
     def _on_cancel(self, session: Session, cancel: Cancel) -> None:
@@ -242,7 +256,7 @@ class WorkerMachine:
         found = bool(removed) or cancel.request in session.assembling
         session.abandon(cancel.request)
         for work in removed:
-            session.finish(work.request)
+            _end(session, work)
         self.counters["cancelled"] += found
         self._send(session, CancelAck(cancel.request, found))
 
@@ -254,7 +268,7 @@ class WorkerMachine:
             self.counters["expired"] += 1
             session = self._sessions.get(work.session)
             assert session is not None, "the work of a closed session is purged"
-            session.finish(work.request)
+            _end(session, work)
             self._fail(session.peer, work.request, WireCode.EXPIRED, "no time left in its budget")
             self._renew_credit(session)
 
@@ -282,48 +296,68 @@ class WorkerMachine:
         batch, started_s = running.batch, running.started_s
         self._batcher.learn(now_s - started_s, len(batch))
         self._note_busy(started_s, now_s)
-        load = self.load
+        run = Run(started_s, microseconds(event.decode_s), microseconds(event.run_s), self.load)
         for work, result in zip(batch, event.results, strict=True):
             session = self._sessions.get(work.session)
             if session is None:
                 self.counters["orphaned_replies"] += 1
                 continue
-            session.finish(work.request)
-            self._answer(session, work, result, event, started_s, load)
+            if work.ticket:
+                self._answer_so_far(session, work, result, run)
+            else:
+                session.finish(work.request)
+                self._answer(session, work, result, run)
             self._renew_credit(session)
+
+    def _answer_so_far(self, session: Session, work: Work, result: ItemResult, run: Run) -> None:
+        """Answer a request that wants partial replies; if more of it has come, run it again."""
+        assembly = session.assembly(work.request, work.ticket)
+        if assembly is None:
+            self.counters["unwanted_replies"] += 1
+            return
+        final = self._intake.ended_run(assembly)
+        number, assembly.replies = assembly.replies, assembly.replies + 1
+        answered = self._answer(session, work, result, run, number, final)
+        if final or not answered:
+            session.abandon(work.request)
+            return
+        again = self._intake.next_run(session, assembly)
+        if again is not None:
+            self._batcher.put(again)
 
     def _answer(
         self,
         session: Session,
         work: Work,
         result: ItemResult,
-        event: BatchDone,
-        started_s: float,
-        load: Load,
-    ) -> None:
+        run: Run,
+        number: int = 0,
+        final: bool = True,
+    ) -> bool:
+        """Send a reply, or an error that ends the request; return whether it was a reply."""
         if result.payload is None:
             self._fail(session.peer, work.request, result.code, result.message)
-            return
+            return False
         nbytes = len(result.payload)
         if nbytes > session.max_reply_bytes:
             detail = f"reply of {nbytes} bytes, the agent takes {session.max_reply_bytes}"
             self._fail(session.peer, work.request, WireCode.REPLY_TOO_LARGE, detail)
-            return
-        self.counters["replies"] += 1
+            return False
+        self.counters["replies" if final else "partial_replies"] += 1
         if work.no_reply:
-            return
+            return True
         self._send(
             session,
             Reply(
                 request=work.request,
-                number=0,
-                final=True,
+                number=number,
+                final=final,
                 refinements=1 + len(work.item.refinements),
                 state=0,
-                queue_us=microseconds(started_s - work.arrived_s),
-                decode_us=microseconds(event.decode_s),
-                run_us=microseconds(event.run_s),
-                load=load,
+                queue_us=microseconds(run.started_s - work.arrived_s),
+                decode_us=run.decode_us,
+                run_us=run.run_us,
+                load=run.load,
                 stamp=work.stamp,
                 dims=result.dims,
                 codec=0,
@@ -332,6 +366,7 @@ class WorkerMachine:
             ),
         )
         self._sessions.replied(session, work.heard_bytes)
+        return True
 
     def _note_busy(self, started_s: float, now_s: float) -> None:
         """Smooth the share of time that the executor is busy over about a second."""
@@ -363,3 +398,11 @@ class WorkerMachine:
             self._send(session, Bye(WireCode.DRAINING, "the worker is going away"))
         self._finished = True
         self._out.append(WorkerFinished())
+
+
+def _end(session: Session, work: Work) -> None:
+    """Give back the credit of a request that is taken out of the queue."""
+    if work.ticket:
+        session.abandon(work.request)
+    else:
+        session.finish(work.request)

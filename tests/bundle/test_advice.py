@@ -60,6 +60,26 @@ def test_whole_numbers_stand_for_numbers(advice_json: Json) -> None:
     assert isinstance(Advice.from_json(advice_json).exits[0].temperature, float)
 
 
+def test_plans_of_older_builds_have_no_stops(advice_json: Json, sample_bundle: Bundle) -> None:
+    for plan in advice_json["plans"]:
+        del plan["stops"]
+    assert Advice.from_json(advice_json) == sample_bundle.advice
+
+
+def test_stops_survive_json(advice_json: Json) -> None:
+    advice_json["plans"][2]["stops"] = [1, 0.25]
+    advice = Advice.from_json(advice_json)
+    assert advice.plans[2].stops == (1.0, 0.25)
+    assert advice.plans[2].key == "c1@0+stops"
+    assert Advice.from_json(json.loads(json.dumps(advice.to_json()))) == advice
+
+
+def test_no_confidence_is_not_a_number(sample_bundle: Bundle) -> None:
+    plan = dataclasses.replace(sample_bundle.advice.plans[0], stops=(float("nan"),))
+    with pytest.raises(BundleError, match="must be confidences"):
+        dataclasses.replace(sample_bundle.advice, plans=(plan,))
+
+
 STAGES = '{"segment:0": {"p50_s": 0.2, "p95_s": 0.1}}'
 
 DAMAGES: list[tuple[Change, str]] = [
@@ -77,6 +97,10 @@ DAMAGES: list[tuple[Change, str]] = [
         lambda d: d["plans"][-1]["exits"][0].update(exit="e2"),
         "unknown exit 'e2'",
     ),
+    (lambda d: d["plans"][0].update(stops=[0.9, -0.1]), r"plans\[0\].stops: is \[0.9, -0.1\]"),
+    (lambda d: d["plans"][0].update(stops=[float("nan")]), r"stops\[0\]: is not a finite number"),
+    (lambda d: d["plans"][0].update(stops=["high"]), r"stops\[0\]: must be a number, is text"),
+    (lambda d: d["plans"][0].update(stops=0.9), r"plans\[0\].stops: must be a list"),
     (lambda d: d["profiles"][0].update(stages=json.loads(STAGES)), "stages.segment:0: a median"),
     (lambda d: d["profiles"][0].update(reference_s=0), r"profiles\[0\].reference_s: is 0.0, must"),
     (lambda d: d["sample_table"].update(file="../x"), "sample_table.file"),

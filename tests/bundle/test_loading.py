@@ -11,6 +11,7 @@ import pytest
 
 from splitnet.bundle import Bundle, SampleTable, load_bundle
 from splitnet.errors import BundleError
+from splitnet.values import Plan
 
 
 def test_a_bundle_is_read_by_names(sample_bundle: Bundle, files: dict[str, bytes]) -> None:
@@ -68,3 +69,18 @@ def test_a_table_without_a_path_or_an_exit_is_refused(sample_bundle: Bundle) -> 
     no_exits = SampleTable(table.keys, MappingProxyType({}), table.paths)
     with pytest.raises(BundleError, match="no rows for the exit 'e1'"):
         dataclasses.replace(sample_bundle, table=no_exits)
+
+
+def test_a_plan_has_a_stop_for_each_part_but_the_last(sample_bundle: Bundle) -> None:
+    table, advice = sample_bundle.table, sample_bundle.advice
+    rows = table.paths["c1", 1]
+    table = dataclasses.replace(table, parts={("c1", 1): (rows, rows)})
+    plan = Plan("c1", 1, stops=(0.9, 0.8))
+    fits = dataclasses.replace(advice, plans=(*advice.plans, plan))
+    bundle = dataclasses.replace(sample_bundle, advice=fits, table=table)
+    assert bundle.advice.plans[-1].key == "c1@1+stops"
+    for wrong, have in ((Plan("c1", 1, stops=(0.9,)), 2), (Plan("c2", 1, stops=(0.9,)), 0)):
+        other = dataclasses.replace(advice, plans=(wrong,))
+        message = rf"plans\[0\].stops: are 1, the sample table has rows of {have} parts"
+        with pytest.raises(BundleError, match=message):
+            dataclasses.replace(sample_bundle, advice=other, table=table)

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 import pytest
 
-from splitnet.bundle import Bundle, Level
+from splitnet.bundle import Bundle
 from splitnet.errors import WireCode
 from splitnet.machines.agent import AgentConfig, AgentMachine
 from splitnet.machines.agent_io import (
@@ -50,11 +50,11 @@ from splitnet.machines.worker_io import (
     WorkerTick,
 )
 from splitnet.policies.making import make_policy
-from splitnet.values import Plan, decode_stage, encode_stage
-from splitnet.wire import Hollow, Message, size
+from splitnet.wire import Hollow, Infer, InferFlag, Message, Reply, size
+from tests.refined_bundle import REFINED_LEVEL
 
-REFINED_LEVEL, REFINED_BYTES = 2, (800, 6000, 6000)
-"""The level of path ``c1`` of the bundle `refined`, and the bytes of its refinements."""
+REFINED_BYTES = (800, 6000, 6000)
+"""Bytes of the refinements of a payload of the bundle `refined`."""
 
 PAYLOAD_BYTES = {("input", 0): 4096, ("c1", 0): 8192, ("c2", 0): 4096, ("bottleneck", 0): 1024}
 Doing: TypeAlias = Callable[[], None]
@@ -64,9 +64,10 @@ Doing: TypeAlias = Callable[[], None]
 class World:
     """One agent, one worker, one device, one link; everything happens in virtual time.
 
-    `confidence(frame)` is what the exit says, `absence(frame)` what the prefilter says; `batch_s`
-    the worker's time for a batch; a message takes `delay_s` plus its size over `rate_bps`. Without
-    `link_up` nothing passes.
+    `confidence(frame)` is what the exit says, `absence(frame)` what the prefilter says, `sure` what
+    a partial reply says; `batch_s` the worker's time for a batch; a message takes `delay_s` plus
+    its size over `rate_bps`. Without `link_up` nothing passes, with `old_worker` no request for
+    partial replies.
     """
 
     bundle: Bundle
@@ -75,6 +76,7 @@ class World:
     worker_config: WorkerConfig = field(default_factory=WorkerConfig)
     confidence: Callable[[int], float] = lambda frame: 0.1
     absence: Callable[[int], float] = lambda frame: 0.1
+    sure: Callable[[Reply], float | None] = lambda reply: 0.1
     batch_s: float = 0.004
     delay_s: float = 0.005
     rate_bps: float = 50e6
@@ -82,6 +84,7 @@ class World:
     reply: Callable[[int], ItemResult] = lambda number: ItemResult(Hollow(40))
     now_s: float = 0.0
     link_up: bool = True
+    old_worker: bool = False
     delivered: list[Deliver] = field(default_factory=list)
     dropped: list[DropFrame] = field(default_factory=list)
     reports: list[str] = field(default_factory=list)
@@ -220,19 +223,40 @@ class World:
         def arrive() -> None:
             if connection == self._connection and self.link_up:
                 self.arrived.append(message)
-                self.tell_worker(PeerMessage(peer, message))
+                self.tell_worker(PeerMessage(peer, self._as_understood(message)))
 
         self.at(self._arrives_s("up", message), arrive)
+
+    def _as_understood(self, message: Message) -> Message:
+        if self.old_worker and isinstance(message, Infer):
+            return replace(message, flags=message.flags & ~InferFlag.WANT_PARTIALS)
+        return message
 
     def _to_agent(self, action: SendTo) -> None:
         def arrive() -> None:
             if action.peer == b"%d" % self._connection and self.link_up:
-                self.tell(Received(action.message))
+                message = action.message
+                if isinstance(message, Reply) and not message.final:
+                    self.tell(Received(message, self.sure(message)))
+                else:
+                    self.tell(Received(message))
 
         if action.peer == b"%d" % self._connection:
             self.at(self._arrives_s("down", action.message), arrive)
         else:
             self.at(self.now_s, lambda: self.tell_worker(PeerGone(action.peer)))
+
+    def balance(self) -> None:
+        """Check that nothing is left at the worker, and that both sides count alike."""
+        for session in self.worker._sessions:
+            assert not (session.assembling or session.open_requests)
+            assert session.released_bytes == session.received_bytes
+            assert session.released_requests == session.received_requests
+            uplink = self.agent._link.uplink
+            if uplink is not None and uplink.session == session.id:
+                assert uplink._used_bytes == session.received_bytes
+                assert uplink._used_requests == session.received_requests
+                assert not (uplink._outbox or uplink._held)
 
     # --- what tests ask -------------------------------------------------------------------------
 
@@ -284,29 +308,6 @@ def alike(sample_bundle: Bundle) -> Bundle:
         for (path, level), rows in table.paths.items()
     }
     return replace(sample_bundle, table=replace(table, paths=paths))
-
-
-@pytest.fixture(scope="session")
-def refined(sample_bundle: Bundle) -> Bundle:
-    """The sample bundle with a level of path ``c1`` whose payload has three parts."""
-    level = Level("refined", (({"id": "refined", "bits": 2, "refinements": 2},),))
-    contract, advice = sample_bundle.contract, sample_bundle.advice
-    old = contract.path("c1")
-    new = replace(old, levels=(*old.levels, level))
-    paths = tuple(new if path is old else path for path in contract.paths)
-    contract = replace(contract, paths=paths)
-    rows = sample_bundle.table.paths
-    table = replace(sample_bundle.table, paths={**rows, ("c1", REFINED_LEVEL): rows["c1", 1]})
-    stages = dict(advice.profiles[0].stages)
-    for stage in (encode_stage, decode_stage):
-        stages[stage("c1", REFINED_LEVEL)] = stages[stage("c1", 1)]
-    advice = replace(
-        advice,
-        contract_sha256=contract.sha256,
-        plans=(*advice.plans, Plan("c1", REFINED_LEVEL)),
-        profiles=(replace(advice.profiles[0], stages=stages),),
-    )
-    return Bundle(contract, advice, table)
 
 
 @pytest.fixture

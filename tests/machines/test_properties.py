@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -31,6 +32,7 @@ PLANS = st.sampled_from(
         "fixed:plan=input@1",
         "fixed:plan=c1@1",
         "fixed:plan=c1@2",
+        "fixed:plan=c1@2+stops",
         "fixed:plan=c2@0",
         "fixed:plan=bottleneck@1+exits",
         "fixed:plan=device:end",
@@ -41,7 +43,9 @@ PLANS = st.sampled_from(
 CODES = st.sampled_from(list(WireCode))
 
 
-def machine_class(make: MakeWorld) -> type[RuleBasedStateMachine]:
+def machine_class(
+    make: MakeWorld, policies: st.SearchStrategy[str] = PLANS
+) -> type[RuleBasedStateMachine]:
     class Life(RuleBasedStateMachine):
         """Frames, broken links, dead and slow workers, refusals, in any order."""
 
@@ -52,8 +56,13 @@ def machine_class(make: MakeWorld) -> type[RuleBasedStateMachine]:
             self.epoch = 1
             self.code: WireCode | None = None
 
-        @initialize(policy=PLANS, live=st.booleans(), window=st.sampled_from([1, 2, 64]))
-        def begin(self, policy: str, live: bool, window: int) -> None:
+        @initialize(
+            policy=policies,
+            live=st.booleans(),
+            window=st.sampled_from([1, 2, 64]),
+            old_worker=st.sampled_from([False, False, True]),
+        )
+        def begin(self, policy: str, live: bool, window: int, old_worker: bool) -> None:
             self.world = make(
                 policy=policy,
                 config=AgentConfig(
@@ -61,6 +70,8 @@ def machine_class(make: MakeWorld) -> type[RuleBasedStateMachine]:
                 ),
                 worker_config=WorkerConfig(window_requests=window, max_batch=2),
                 confidence=lambda frame: (frame * 37 % 101) / 100,
+                sure=lambda reply: (reply.request + 3 * reply.refinements) % 10 / 10 or None,
+                old_worker=old_worker,
                 reply=self.answer,
             )
 
@@ -124,15 +135,19 @@ def machine_class(make: MakeWorld) -> type[RuleBasedStateMachine]:
             assert w.agent.idle
             assert len(w.delivered) + len(w.dropped) == self.frames
             assert len(w.released) == len(w.delivered)
+            w.balance()
             w.drain()
             assert w.finished
 
     return Life
 
 
-def test_every_request_ends_with_one_answer(refined_world: MakeWorld) -> None:
+@pytest.mark.parametrize("policies", [PLANS, st.just("fixed:plan=c1@2+stops")])
+def test_every_request_ends_with_one_answer(
+    refined_world: MakeWorld, policies: st.SearchStrategy[str]
+) -> None:
     run_state_machine_as_test(
-        machine_class(refined_world),
+        machine_class(refined_world, policies),
         settings=settings(
             max_examples=150,
             stateful_step_count=25,

@@ -18,6 +18,7 @@ def option(
     uplink_bytes: int = 1000,
     cloud_s: float = 0.01,
     exit_share: float = 0.0,
+    replies: float = 1.0,
 ) -> Option:
     return Option(
         OptionKind.OFFLOAD,
@@ -29,6 +30,7 @@ def option(
         uplink_bytes,
         exit_share=exit_share,
         exit_device_s=0.001,
+        replies=replies,
     )
 
 
@@ -72,6 +74,13 @@ def test_nothing_of_nothing() -> None:
     assert undominated([]) == ()
 
 
+def test_fewer_bytes_in_more_rounds_hide_nothing_and_are_not_hidden() -> None:
+    rounds = option("rounds", uplink_bytes=400, replies=1.5)
+    assert kept(rounds, option("plain")) == ["rounds", "plain"]
+    assert kept(option("more", uplink_bytes=400, replies=2.0), rounds) == ["rounds"]
+    assert kept(option("long", replies=1.2, cloud_s=0.01), option("plain")) == ["plain"]
+
+
 def test_whatever_is_forgotten_is_never_the_fastest_of_the_most_accurate() -> None:
     rng = np.random.default_rng(0)
     for _ in range(50):
@@ -108,8 +117,8 @@ def test_whatever_is_forgotten_is_never_predicted_to_be_the_fastest() -> None:
     rng = np.random.default_rng(1)
     for _ in range(50):
         options = [
-            option(str(i), 0.9, d / 1000, int(b) * 100, c / 1000, share / 4)
-            for i, (d, b, c, share) in enumerate(rng.integers(0, 4, (12, 4)).tolist())
+            option(str(i), 0.9, d / 1000, int(b) * 100, c / 1000, share / 4, 1 + more / 2)
+            for i, (d, b, c, share, more) in enumerate(rng.integers(0, 4, (12, 5)).tolist())
         ]
         left = undominated(options)
         for rtt_s, rate_bps, wait_s, slowdown in product(

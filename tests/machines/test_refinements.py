@@ -11,24 +11,22 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from splitnet.bundle import Bundle, Contract
+from splitnet.bundle import Bundle
 from splitnet.errors import WireCode
 from splitnet.machines.agent import AgentConfig
 from splitnet.machines.agent_io import Received
 from splitnet.machines.answering import is_late
 from splitnet.machines.batching import Work
-from splitnet.machines.intake import TIDY_AT, Intake, Outcome
+from splitnet.machines.intake import Intake, Outcome
 from splitnet.machines.pacing import FIRST_CHUNK_BYTES, FIRST_WINDOW_BYTES
 from splitnet.machines.session import ACK_S
 from splitnet.machines.sessions import Sessions
 from splitnet.machines.uplink import Uplink
+from splitnet.machines.waiting import TIDY_AT
 from splitnet.machines.worker import SPARE_S, WorkerConfig
 from splitnet.machines.worker_io import (
     BatchItem,
-    RunBatch,
-    WorkerAction,
     WorkerDrain,
-    WorkerTick,
 )
 from splitnet.values import Load, RequestClass
 from splitnet.wire import (
@@ -42,58 +40,19 @@ from splitnet.wire import (
     Message,
     ProgressAck,
     Reply,
-    Welcome,
     checksum,
     size,
 )
-from tests.machines.conftest import REFINED_BYTES, REFINED_LEVEL, World
-from tests.machines.worker_bench import ALICE, Bench, batches, refusal, sent
+from tests.machines.conftest import REFINED_BYTES, World
+from tests.machines.worker_bench import ALICE, BUDGET_S, Scene, batches, item, refusal, sent
+from tests.refined_bundle import REFINED_LEVEL
 
-BUDGET_S = 0.1
 MORE_CHUNKS = int(InferFlag.MORE_CHUNKS)
-
-
-class Scene(Bench):
-    """A worker that has greeted one agent, and requests of three refinements."""
-
-    def __init__(self, contract: Contract, config: WorkerConfig) -> None:
-        super().__init__(contract, config)
-        self.welcome: Welcome = self.greet(ALICE)
-
-    def base(self, request: int, payload: bytes = b"base", **changes: object) -> list[WorkerAction]:
-        infer = self.infer(self.welcome, request, payload)
-        usual = {"level": REFINED_LEVEL, "refinements": 3, "budget_us": round(1e6 * BUDGET_S)}
-        return self.say(ALICE, replace(infer, **{**usual, **changes}))  # type: ignore[arg-type]
-
-    def part(
-        self,
-        request: int,
-        refinement: int,
-        payload: bytes,
-        index: int = 0,
-        last: bool = True,
-        damaged: bool = False,
-    ) -> list[WorkerAction]:
-        check = checksum(payload) ^ damaged
-        return self.say(ALICE, Chunk(request, refinement, index, last, check, payload))
-
-    def tick(self, now_s: float) -> list[WorkerAction]:
-        self.now_s = now_s
-        return self.machine.handle(WorkerTick(), now_s)
-
-    def answer(self, batch: RunBatch) -> Reply:
-        (reply,) = sent(self.finish(batch.batch, len(batch.items)), Reply)
-        return reply
 
 
 @pytest.fixture
 def scene(refined: Bundle) -> Callable[..., Scene]:
     return lambda **options: Scene(refined.contract, WorkerConfig(**options))
-
-
-def item(actions: list[WorkerAction]) -> BatchItem:
-    ((found,),) = [batch.items for batch in batches(actions)]
-    return found
 
 
 # --- the worker ---------------------------------------------------------------------------------

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from splitnet.bundle import Contract
 from splitnet.machines.worker import WorkerConfig, WorkerMachine
 from splitnet.machines.worker_io import (
     BatchDone,
+    BatchItem,
     ItemResult,
     PeerMessage,
     RunBatch,
     SendTo,
     WorkerAction,
+    WorkerTick,
 )
 from splitnet.values import RequestClass
-from splitnet.wire import Error, Hello, Infer, Message, Welcome, checksum
+from splitnet.wire import Chunk, Error, Hello, Infer, Message, Reply, Welcome, checksum
+from tests.refined_bundle import REFINED_LEVEL
 
 M = TypeVar("M", bound=Message)
 PAYLOAD = b"x" * 1000
 ALICE, BOB = b"alice", b"bob"
+BUDGET_S = 0.1
 
 
 class Bench:
@@ -69,6 +74,39 @@ class Bench:
         return self.machine.handle(BatchDone(batch, 0.001, 0.002, results), self.now_s)
 
 
+class Scene(Bench):
+    """A worker that has greeted one agent, and requests of three refinements."""
+
+    def __init__(self, contract: Contract, config: WorkerConfig) -> None:
+        super().__init__(contract, config)
+        self.welcome: Welcome = self.greet(ALICE)
+
+    def base(self, request: int, payload: bytes = b"base", **changes: object) -> list[WorkerAction]:
+        infer = self.infer(self.welcome, request, payload)
+        usual = {"level": REFINED_LEVEL, "refinements": 3, "budget_us": round(1e6 * BUDGET_S)}
+        return self.say(ALICE, replace(infer, **{**usual, **changes}))  # type: ignore[arg-type]
+
+    def part(
+        self,
+        request: int,
+        refinement: int,
+        payload: bytes,
+        index: int = 0,
+        last: bool = True,
+        damaged: bool = False,
+    ) -> list[WorkerAction]:
+        check = checksum(payload) ^ damaged
+        return self.say(ALICE, Chunk(request, refinement, index, last, check, payload))
+
+    def tick(self, now_s: float) -> list[WorkerAction]:
+        self.now_s = now_s
+        return self.machine.handle(WorkerTick(), now_s)
+
+    def answer(self, batch: RunBatch) -> Reply:
+        (reply,) = sent(self.finish(batch.batch, len(batch.items)), Reply)
+        return reply
+
+
 def sent(actions: Sequence[WorkerAction], kind: type[M]) -> list[M]:
     messages = [action.message for action in actions if isinstance(action, SendTo)]
     return [message for message in messages if isinstance(message, kind)]
@@ -82,3 +120,8 @@ def refusal(actions: Sequence[WorkerAction]) -> Error:
     (error,) = sent(actions, Error)
     assert not batches(actions)
     return error
+
+
+def item(actions: list[WorkerAction]) -> BatchItem:
+    ((found,),) = [batch.items for batch in batches(actions)]
+    return found

@@ -59,6 +59,25 @@ def test_every_policy_takes_one_of_the_options_and_says_why(
     policy.observe(Outcome(decision.option.key, "cloud", 0.1, decision.predicted_s, 10, False))
 
 
+def test_every_reply_costs_a_round_trip_and_a_run() -> None:
+    busy = replace(LINK, cloud_wait_s=0.1, cloud_slowdown=2.0)
+    rounds = replace(EARLY, replies=1.5, downlink_bytes=1000)
+    bytes_s = 8 * (10_000 + 1.5 * 1000) / 1e6
+    expected_s = 0.01 + bytes_s + 1.5 * (0.02 + 0.1 + 2 * 0.02)
+    assert predict_latency_s(rounds, busy) == pytest.approx(expected_s)
+
+
+def test_greedy_takes_rounds_where_bytes_are_dear() -> None:
+    rounds = replace(EARLY, plan=Plan("c1", 1, stops=(0.8,)), uplink_bytes=4_000, replies=1.5)
+    greedy = make_policy("greedy:floor=0.9")
+    for telemetry, chosen in (
+        (LINK, rounds),
+        (replace(LINK, goodput_bps=100e6), EARLY),
+        (replace(LINK, rtt_s=0.2), EARLY),
+    ):
+        assert greedy.choose(state(telemetry, None), [EARLY, rounds]).option is chosen
+
+
 def test_latency_is_the_sum_of_device_link_queue_and_cloud() -> None:
     busy = replace(LINK, cloud_wait_s=0.1, cloud_slowdown=2.0)
     assert predict_latency_s(EARLY, busy) == pytest.approx(0.01 + 0.02 + 0.08 + 0.1 + 2 * 0.02)
