@@ -118,8 +118,11 @@ class _PathTrainer:
         latents = [session.latents(each) for each in data]
         truths = [self._setting.truth(each) for each in data]
         recipe = self._recipe
+        progress = self._setting.progress
+        progress.step("fitting the codecs of all levels to calibration data")
         levels = fit_levels((*recipe.levels(), *recipe.further_levels()), latents[0])
         found = []
+        progress.step("measuring every level with real payloads", len(levels))
         for level in levels:
             figures = []
             for latent, truth in zip(latents, truths, strict=True):
@@ -127,6 +130,7 @@ class _PathTrainer:
                 answers = session.finish(arrived)
                 figures.append(measured(score(labels(answers), truth), payloads))
             found.append(LevelResult(level.name, level.codec, tuple(level.tables), *figures))
+            progress.advance()
         return levels, tuple(found)
 
     def _results(self, levels: tuple[LevelResult, ...], seconds: float) -> Results:
