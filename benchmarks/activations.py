@@ -9,7 +9,6 @@ from training and test split, for MobileNetV2 from two parts of the validation i
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from results import shared_data
 
 FOLDER = Path("out/activations")
 RESNET, MOBILENET = "resnet56", "mobilenetv2"
@@ -110,10 +110,7 @@ def _mobilenet(data: Any) -> tuple[Any, NDArray[np.float32]]:
 
 def shared_models() -> Any:
     """Return the module beside the data that builds the networks and reads the images."""
-    folder = os.environ.get("SPLITNET_DATA")
-    if not folder:
-        raise SystemExit("set SPLITNET_DATA to the folder that holds models.py and weights/")
-    sys.path.insert(0, folder)
+    sys.path.insert(0, str(shared_data()))
     return import_module("models")
 
 

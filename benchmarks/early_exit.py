@@ -15,7 +15,6 @@ Takes about three minutes; ``--keep FOLDER`` keeps the bundles for the next time
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -27,7 +26,7 @@ from typing import Any
 import numpy as np
 from exit_picture import Curve, draw
 from numpy.typing import NDArray
-from results import parser, report
+from results import parser, report, shared_data
 
 from splitnet import registry
 from splitnet.builder.build import BuildConfig, build
@@ -111,18 +110,15 @@ def main() -> int:
     options.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the bundle there")
     options.add_argument("--splits", type=int, default=SPLITS, help="random splits (100)")
     arguments = options.parse_args()
-    data = os.environ.get("SPLITNET_DATA")
-    if not data:
-        sys.stderr.write("error: set SPLITNET_DATA to the folder with cifar10/ and weights/\n")
-        return 2
+    data = shared_data()
     with TemporaryDirectory() as scratch:
-        test = load_data(str(Path(data) / "cifar10" / "cifar10_test.npz"), "test")
+        test = load_data(str(data / "cifar10" / "cifar10_test.npz"), "test")
         figures: dict[str, Any] = {"model": "ResNet-56, CIFAR-10", "target": TARGET}
         for name in ARRANGEMENTS:
             folder = (arguments.keep or Path(scratch)) / f"{name}.bundle"
             if not folder.exists():
                 folder.parent.mkdir(parents=True, exist_ok=True)
-                build_bundle(Path(data), name, folder)
+                build_bundle(data, name, folder)
             figures[name], curves, answers = measure_all(folder, test, arguments.splits)
             if arguments.picture is not None and name == JUDGED:
                 bundle = open_bundle(folder)

@@ -13,7 +13,6 @@ Takes some eight minutes, nearly all of it the two builds; ``--keep FOLDER`` kee
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,7 +20,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from results import parser, report
+from results import parser, report, shared_data
 
 from splitnet.builder.build import BuildConfig, build
 from splitnet.builder.data import Dataset, load_data
@@ -57,18 +56,15 @@ def main() -> int:
     options.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the bundles there")
     options.add_argument("--splits", type=int, default=SPLITS, help="random splits (100)")
     arguments = options.parse_args()
-    data = os.environ.get("SPLITNET_DATA")
-    if not data:
-        sys.stderr.write("error: set SPLITNET_DATA to the folder with cifar10/ and weights/\n")
-        return 2
-    test = load_data(str(Path(data) / "cifar10" / "cifar10_test.npz"), "test")
+    data = shared_data()
+    test = load_data(str(data / "cifar10" / "cifar10_test.npz"), "test")
     figures: dict[str, Any] = {"model": "ResNet-56, CIFAR-10", "cut": CUT, "target": TARGET}
     with TemporaryDirectory() as scratch:
         for name, interest in INTERESTS.items():
             folder = (arguments.keep or Path(scratch)) / f"{name.replace(' ', '-')}.bundle"
             if not folder.exists():
                 folder.parent.mkdir(parents=True, exist_ok=True)
-                build_bundle(Path(data), interest, folder)
+                build_bundle(data, interest, folder)
             figures[name] = measure(folder, test, arguments.splits)
     figures["met"] = all(
         figures[name]["splits"]["certified"]["holds"] >= TARGET["holds"] * arguments.splits / SPLITS

@@ -21,6 +21,14 @@ def parser(description: str) -> argparse.ArgumentParser:
     return made
 
 
+def shared_data() -> Path:
+    """Return the folder with real images and weights; without one the benchmark ends."""
+    folder = os.environ.get("SPLITNET_DATA")
+    if not folder:
+        raise SystemExit("error: set SPLITNET_DATA to the folder with models.py and weights/")
+    return Path(folder)
+
+
 def percentile(values: Sequence[float], percent: float) -> float:
     """Return a percentile by the nearest rank."""
     ordered = sorted(values)

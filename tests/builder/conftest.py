@@ -32,6 +32,16 @@ def import_file(path: Path) -> Any:
     return module
 
 
+def easy_images(file: Path, count: int, seed: int) -> str:
+    """Write images of three classes, a class is a colour, and return the name of the file."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 3, count)
+    x = rng.integers(0, 80, (count, 16, 16, 3), np.uint8)
+    x[np.arange(count), :, :, y] += 120
+    np.savez(file, x=x, y=y)
+    return str(file)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> Iterator[None]:
     """Train in one thread; several wait for each other when the machine is busy."""
@@ -43,11 +53,7 @@ def one_thread() -> Iterator[None]:
 def built(tmp_path_factory: pytest.TempPathFactory) -> BuildConfig:
     """A build that has run: of `networks.py:stages`, for easy images of three classes."""
     folder = tmp_path_factory.mktemp("built")
-    rng = np.random.default_rng(0)
-    y = rng.integers(0, 3, 150)
-    x = rng.integers(0, 80, (150, 16, 16, 3), np.uint8)
-    x[np.arange(150), :, :, y] += 120  # a class is a colour
-    np.savez(folder / "data.npz", x=x, y=y)
+    easy_images(folder / "data.npz", 150, seed=0)
     config = BuildConfig(
         f"{NETWORKS}:stages",
         str(folder / "data.npz"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from splitnet.builder.build import BuildConfig, build
@@ -13,6 +12,7 @@ from splitnet.builder.places import NONE
 from splitnet.console import Silent
 from splitnet.errors import ConfigError, ModelError
 from splitnet.runtime.directory import open_bundle
+from tests.builder.conftest import easy_images
 
 HEADS = """
 import torch
@@ -36,15 +36,10 @@ def module():
 def promised(built: BuildConfig, tmp_path_factory: pytest.TempPathFactory) -> BuildConfig:
     """A build with two certified exits, on enough calibration samples for their promise."""
     folder = tmp_path_factory.mktemp("promised")
-    rng = np.random.default_rng(1)
-    y = rng.integers(0, 3, 400)
-    x = rng.integers(0, 80, (400, 16, 16, 3), np.uint8)
-    x[np.arange(400), :, :, y] += 120
-    np.savez(folder / "calib.npz", x=x, y=y)
     config = replace(
         built,
         out=folder / "bundle",
-        calib=str(folder / "calib.npz"),
+        calib=easy_images(folder / "calib.npz", 400, seed=1),
         exit_at="stage2,stage1",
         bottleneck_at=NONE,
         exit_risk=0.02,

@@ -32,6 +32,7 @@ from splitnet.runtime.directory import open_bundle
 from splitnet.runtime.reading import answer_form
 from splitnet.training.certify import CLOSED, LEARN_THEN_TEST, Promise
 from splitnet.values import Plan
+from tests.builder.conftest import easy_images
 
 CODEC = '{"id": "refined", "bits": 1, "refinements": 2}'
 
@@ -42,15 +43,10 @@ PROMISED = ThresholdWishes(promise=Promise(0.02, 0.9))
 def stopping(built: BuildConfig, tmp_path_factory: pytest.TempPathFactory) -> BuildConfig:
     """A build with certified stops of its exact paths, and an exit."""
     folder = tmp_path_factory.mktemp("stopping")
-    rng = np.random.default_rng(1)
-    y = rng.integers(0, 3, 400)
-    x = rng.integers(0, 80, (400, 16, 16, 3), np.uint8)
-    x[np.arange(400), :, :, y] += 120
-    np.savez(folder / "calib.npz", x=x, y=y)
     config = replace(
         built,
         out=folder / "bundle",
-        calib=str(folder / "calib.npz"),
+        calib=easy_images(folder / "calib.npz", 400, seed=1),
         bottleneck_at=NONE,
         epochs=1,
         codec=CODEC,
