@@ -61,7 +61,7 @@ class Size:
 
 
 QUALITIES = (5, 10, 20, 30, 40, 50, 60, 70, 75, 80, 85, 90, 95, 98)
-RESENT = ((10, 70), (20, 85), (10, 50, 85))
+RESENT = ((10, 70), (20, 85), (30, 95))
 """Qualities at which an image is sent one after the other until the answer is sure enough."""
 
 FULL = Size(None, None, QUALITIES, (8, 4, 3, 2))
