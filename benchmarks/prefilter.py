@@ -32,7 +32,7 @@ from splitnet.console import Silent
 from splitnet.runtime.answers import absence
 from splitnet.runtime.directory import open_bundle
 from splitnet.training.recall import RecallPromise, certify_recall
-from splitnet.values import SKIP, ExitStep, Plan
+from splitnet.values import SKIP, ExitStep, Plan, exit_stage, segment_stage
 
 Array = NDArray[Any]
 
@@ -105,7 +105,7 @@ def measure(folder: Path, test: Dataset, splits: int) -> dict[str, Any]:
     return {
         "interest": list(prefilter.interest),
         "of_interest": float(1 - nothing.mean()),
-        "head_share": bundle.advice.flops[f"exit:{SKIP}"] / sum(whole_flops(bundle)),
+        "head_share": bundle.advice.flops[exit_stage(SKIP)] / whole_flops(bundle),
         "threshold": threshold,
         "other_half": outcome(sure[HALF:], nothing[HALF:], threshold),
         "bytes": request_bytes(bundle, threshold),
@@ -113,10 +113,10 @@ def measure(folder: Path, test: Dataset, splits: int) -> dict[str, Any]:
     }
 
 
-def whole_flops(bundle: Bundle) -> list[int]:
-    """Return the operations of each segment."""
+def whole_flops(bundle: Bundle) -> int:
+    """Return the operations of all segments."""
     flops = bundle.advice.flops
-    return [flops[f"segment:{i}"] for i in range(len(bundle.contract.segments))]
+    return sum(flops[segment_stage(i)] for i in range(len(bundle.contract.segments)))
 
 
 def ask(folder: Path, bundle: Bundle, prefilter: Prefilter, test: Dataset) -> Array:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from splitnet.codecs.embedded import LARGEST_SYMBOL
 from splitnet.errors import ConfigError
 from splitnet.training.blocks import (
     BlockDecoder,
@@ -40,9 +41,6 @@ from splitnet.training.recipe import (
 )
 
 PRIOR = "prior"
-LARGEST_SYMBOL = 127
-"""Symbols of 8 bits reach from -127 to 127; a latent beyond that many steps is clipped."""
-
 _NEAR_ZERO = 0.01
 
 _CODERS: tuple[tuple[dict[str, Any], ...], ...] = (
