@@ -14,7 +14,6 @@ from splitnet.codecs.base import (
     NO_CONTEXT,
     Array,
     Buffer,
-    Codec,
     Context,
     Header,
     check_parts,
@@ -22,7 +21,7 @@ from splitnet.codecs.base import (
 )
 from splitnet.codecs.neighbourhood import Neighbourhood
 from splitnet.codecs.neighbours import load_neighbourhood, read_symbols, write_symbols
-from splitnet.codecs.packing import pack, unpack
+from splitnet.codecs.parted import Parted
 from splitnet.codecs.quantiser import CHANNEL_AXIS
 from splitnet.codecs.tables import check_name
 from splitnet.errors import CodecError, CorruptPayloadError
@@ -84,7 +83,7 @@ class EmbeddedConfig:
             check_name("embedded", name)
 
 
-class Embedded(Codec):
+class Embedded(Parted):
     """Writes a float array ``(N, C, ...)`` as a base and refinements of an embedded quantiser.
 
     The base holds the first channels in coarse steps around zero. A refinement holds, in smaller
@@ -153,15 +152,6 @@ class Embedded(Codec):
         check_parts(self.id, batch, self.parts)
         pairs = zip(batch, headers, strict=True)
         return [self._restored(parts, header, context) for parts, header in pairs]
-
-    def encode(self, array: Array, context: Context = NO_CONTEXT) -> bytes:
-        """Return all parts in one payload (see `pack`)."""
-        return pack(self.encode_parts(array, context))
-
-    def decode(self, data: Buffer, header: Header, context: Context = NO_CONTEXT) -> Array:
-        """Return the array of `header` from all parts."""
-        self._check(header)
-        return self.decode_parts(unpack(data, self.parts), header, context)
 
     def encoded_header(self, header: Header) -> None:
         """Return ``None``: the size depends on the content."""

@@ -14,7 +14,6 @@ from splitnet.codecs.base import (
     NO_CONTEXT,
     Array,
     Buffer,
-    Codec,
     Context,
     Header,
     check_parts,
@@ -22,7 +21,8 @@ from splitnet.codecs.base import (
 )
 from splitnet.codecs.bits import Pack, PackConfig
 from splitnet.codecs.making import make_codec
-from splitnet.codecs.packing import pack, unpack
+from splitnet.codecs.packing import pack
+from splitnet.codecs.parted import Parted
 from splitnet.errors import CodecError, CorruptPayloadError
 
 MAX_BITS = 8
@@ -68,7 +68,7 @@ class RefinedConfig:
         return AffineConfig(self.bits, self.per_channel, self.clip, self.share, self.low, self.high)
 
 
-class Refined(Codec):
+class Refined(Parted):
     """Writes an array as a base and refinements, each usable with all that come before.
 
     The finest symbol q counts steps of ``(high - low) / ((2**bits - 1) * 2**refinements)``. One
@@ -139,23 +139,6 @@ class Refined(Codec):
                 bases, layouts, symbols, batch, headers, strict=True
             )
         ]
-
-    def encode(self, array: Array, context: Context = NO_CONTEXT) -> bytes:
-        """Return all parts in one payload (see `pack`)."""
-        return pack(self.encode_parts(array, context))
-
-    def decode(self, data: Buffer, header: Header, context: Context = NO_CONTEXT) -> Array:
-        """Return the array of `header` from all parts."""
-        return self.decode_batch([data], [header], context)[0]
-
-    def decode_batch(
-        self, datas: Sequence[Buffer], headers: Sequence[Header], context: Context = NO_CONTEXT
-    ) -> list[Array]:
-        """Return the array of each payload; the same parts of all are decoded at once."""
-        for header in headers:
-            self._quantiser.layout(header)
-        batch = [unpack(data, self.parts) for data in datas]
-        return self.decode_parts_batch(batch, headers, context)
 
     def encoded_header(self, header: Header) -> Header | None:
         """Return the sizes of all parts and of their lengths, where both writers tell them."""
