@@ -27,6 +27,7 @@ import numpy as np
 from exit_picture import Curve, draw
 from numpy.typing import NDArray
 from results import parser, report, shared_data
+from splits import HALF, NORMAL_95, SPLITS, on_splits
 
 from splitnet import registry
 from splitnet.builder.build import BuildConfig, build
@@ -63,13 +64,10 @@ JUDGED = "exits"
 TEMPERATURE_ROWS = "[7000:]"
 """Training images that the heads have not seen, of the last third."""
 
-HALF = 2400
 RISKS = (0.005, 0.01)
 CONFIDENCE = 0.95
-SPLITS = 100
 STAGE_RUNS = 200
 WARM_UP = 20
-NORMAL_95 = 1.96
 
 TARGET: dict[str, Any] = {
     "speed_up": {"0.005": 1.5, "0.01": 1.9},
@@ -181,8 +179,16 @@ def measure_all(
                 half |= time_half(single, bundle, test, found, measure)
             figures["halves"].append({"measure": measure, "risk": risk, **half})
             if timed:
-                kept = on_splits(scores, path, promise, leave_s, whole_s, splits)
-                figures["splits"].append({"measure": measure, "risk": risk, **kept})
+                costs = np.broadcast_to(leave_s[:, None], (len(leave_s), len(test)))
+                kept = on_splits(scores, path, promise, costs, splits)
+                figures["splits"].append(
+                    {
+                        "measure": measure,
+                        "risk": risk,
+                        **kept.figures(),
+                        "median_speed_up": float(np.median(whole_s / kept.costs)),
+                    }
+                )
     curves = [
         trade_off(measure, answers.scores(bundle, measure), path, leave_s, whole_s)
         for measure in registry.names("confidences")
@@ -332,27 +338,6 @@ def on_other_half(
         "change_points": -100 * float(lost.mean()),
         "change_95": 100 * NORMAL_95 * float(lost.std() / np.sqrt(len(lost))),
         "speed_up_by_stages": float(whole_s / leave_s[leaves].mean()),
-    }
-
-
-def on_splits(
-    scores: ExitScores, path: Array, promise: Promise, leave_s: Array, whole_s: float, splits: int
-) -> dict[str, Any]:
-    """Certify on random halves and look at the other half, and at all images."""
-    lost, lost_of_all, speed_ups = [], [], []
-    for seed in range(splits):
-        order = np.random.default_rng(seed).permutation(len(scores.late))
-        found = certify(scores.rows(order[:HALF]), path, promise)
-        rest = scores.rows(order[HALF:])
-        lost.append(rest.lost(found.thresholds).mean())
-        lost_of_all.append(scores.lost(found.thresholds).mean())
-        speed_ups.append(whole_s / leave_s[rest.leaves_at(found.thresholds)].mean())
-    return {
-        "splits": splits,
-        "holds": int((np.array(lost) <= promise.risk).sum()),
-        "holds_on_all_images": int((np.array(lost_of_all) <= promise.risk).sum()),
-        "median_speed_up": float(np.median(speed_ups)),
-        "mean_change_points": -100 * float(np.mean(lost)),
     }
 
 

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from results import parser, report, shared_data
+from splits import HALF, NORMAL_95, SPLITS
 
 from splitnet.builder.build import BuildConfig, build
 from splitnet.builder.data import Dataset, load_data
@@ -41,10 +42,7 @@ PREPROCESS = "scale=255,mean=0.485:0.456:0.406,std=0.229:0.224:0.225,layout=chw"
 CUT = "layer1"
 INTERESTS = {"vehicles": "0,1,8,9", "cats and dogs": "3,5"}
 TRAINING = 10000
-HALF = 2400
 PROMISE = RecallPromise(0.99, 0.95)
-SPLITS = 100
-NORMAL_95 = 1.96
 
 TARGET = {"holds": 93}
 """Of 100 splits; 95 are promised, and 93 is what 100 draws may show of that."""

@@ -65,11 +65,11 @@ def choose_stops(
         note = "no level has a payload of several parts, so there is nothing to stop"
         return Stops(notes=() if wishes == ThresholdWishes() else (note,))
     wishes.check_samples(len(roles.calibration))
-    saved = {} if wishes.promise is None else _saved_bytes(execution, keys, roles.training)
+    saved = {} if wishes.promise is None else saved_bytes(execution, keys, roles.training)
     table = make_table(execution, (), roles.calibration, progress, levels=keys)
     found, origin = {}, {}
     for key in keys:
-        scores = _scores(table, key)
+        scores = stop_scores(table, key)
         found[key], origin[plan_key(*key)] = thresholds_by(wishes, scores, saved.get(key, ()))
     return Stops(
         {key: stops for key, stops in found.items() if min(stops) < CLOSED},
@@ -86,10 +86,10 @@ def _levels_with_parts(contract: Contract) -> tuple[LevelKey, ...]:
     )
 
 
-def _saved_bytes(
+def saved_bytes(
     execution: Execution, keys: tuple[LevelKey, ...], data: Dataset
 ) -> dict[LevelKey, list[float]]:
-    """Return the mean bytes that each stop of each level saves, at least one."""
+    """Return the mean bytes that each stop of each level saves on some of `data`, at least one."""
     rows = np.unique(np.linspace(0, len(data) - 1, BATCH, dtype=int)).tolist()
     boundaries = execution.boundaries(inputs_of(execution.contract, data, rows))
     found = {}
@@ -101,7 +101,8 @@ def _saved_bytes(
     return found
 
 
-def _scores(table: SampleTable, key: LevelKey) -> ExitScores:
+def stop_scores(table: SampleTable, key: LevelKey) -> ExitScores:
+    """Return the confidences and scores of a level with parts: its stops are exits, in order."""
     parts = table.parts[key]
     return ExitScores(
         np.stack([part.confidence for part in parts]),

@@ -19,13 +19,22 @@ def activation() -> nn.Module:
 
 
 class Residual(nn.Module):
-    """Two convolutions beside the identity."""
+    """Two convolutions beside the identity.
 
-    def __init__(self, width: int) -> None:
+    Parameters
+    ----------
+    identity
+        Whether it begins as the identity, so that a trained network can be made deeper by it.
+    """
+
+    def __init__(self, width: int, identity: bool = False) -> None:
         super().__init__()
         self.a = nn.Conv2d(width, width, 3, 1, 1)
         self.b = nn.Conv2d(width, width, 3, 1, 1)
         self.act = activation()
+        if identity:
+            for parameter in self.b.parameters():
+                nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return a tensor of the same shape."""
@@ -43,10 +52,17 @@ class Encoder(nn.Module):
     linear
         Whether a linear transform of square blocks is added, as an image codec has it; the other
         convolutions then learn what it misses.
+    blocks
+        Residual blocks behind the last halving; each begins as the identity.
     """
 
     def __init__(
-        self, channels: int, latent: int, widths: Sequence[int], linear: bool = False
+        self,
+        channels: int,
+        latent: int,
+        widths: Sequence[int],
+        linear: bool = False,
+        blocks: int = 0,
     ) -> None:
         super().__init__()
         self.halvings = len(widths)
@@ -56,6 +72,7 @@ class Encoder(nn.Module):
             size = 5 if number == 1 else 3
             self.add_module(f"down{number}", nn.Conv2d(before, width, size, 2, size // 2))
         self.mid = nn.Conv2d(widths[-1], widths[-1], 3, 1, 1)
+        self.blocks = nn.Sequential(*(Residual(widths[-1], identity=True) for _ in range(blocks)))
         self.out = nn.Conv2d(widths[-1], latent, 1)
         self.act = activation()
 
@@ -65,7 +82,7 @@ class Encoder(nn.Module):
         for number in range(1, self.halvings + 1):
             x = self.act(self.get_submodule(f"down{number}")(x))
         x = x + self.act(self.mid(x))
-        latent: Tensor = self.out(x)
+        latent: Tensor = self.out(self.blocks(x))
         return latent if transformed is None else transformed + latent
 
 

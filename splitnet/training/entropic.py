@@ -53,6 +53,8 @@ _CODERS: tuple[tuple[dict[str, Any], ...], ...] = (
 class EntropicStudent(Student):
     """A latent in whole steps under a prior; a level has its step and keeps its first channels."""
 
+    added = ("encoder.blocks.",)
+
     def __init__(self, config: EntropicConfig, form: Form, tail: nn.Module) -> None:
         super().__init__()
         width = max(config.channels)
@@ -61,7 +63,9 @@ class EntropicStudent(Student):
         linear = config.block_step > 0
         if linear:
             _check_blocks(form, len(config.encoder_widths))
-        self.encoder = Encoder(form.source[0], width, config.encoder_widths, linear)
+        self.encoder = Encoder(
+            form.source[0], width, config.encoder_widths, linear, config.encoder_blocks
+        )
         self.decoder = (
             BlockDecoder(latent, form.target, config.decoder_widths)
             if linear

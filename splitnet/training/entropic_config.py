@@ -32,6 +32,8 @@ class EntropicConfig:
         Their steps are odd multiples of each other, their channels never fall.
     encoder_widths
         Channels of the encoder, one a halving of height and width.
+    encoder_blocks
+        Residual blocks of the encoder behind the last halving; each begins as the identity.
     decoder_widths
         Channels of the decoder at the latent's size and behind each doubling.
     block_step
@@ -66,6 +68,7 @@ class EntropicConfig:
     level_weights: tuple[float, ...] = ()
     embedded: tuple[int, ...] = ()
     encoder_widths: tuple[int, ...] = (48, 72)
+    encoder_blocks: int = 0
     decoder_widths: tuple[int, ...] = (96, 48, 24)
     block_step: float = 0.0
     matched: tuple[str, ...] = ()
@@ -95,7 +98,7 @@ class EntropicConfig:
         if min(self.step_of_level) <= 0 or any(a < b for a, b in pairwise(self.step_of_level)):
             raise ConfigError(f"steps is {self.steps}, must be above 0 and never rise")
         self._check_embedded()
-        for name in ("rate_weight", "block_step", "hint_weight", "tail_rate"):
+        for name in ("rate_weight", "block_step", "hint_weight", "tail_rate", "encoder_blocks"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name):g}, must not be negative")
         if min(self.level_weights, default=0) < 0:

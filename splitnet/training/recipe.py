@@ -52,12 +52,16 @@ class Student(nn.Module):
         Target to a tuple: the answers, then the tensors at the places `behind`.
     behind
         The `matched_behind` places.
+    added
+        Prefixes of the names of layers that begin as the identity, so that the student may begin
+        with weights of one without them.
     """
 
     encoder: nn.Module
     decoder: nn.Module
     tail: nn.Module
     behind: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
 
     def cross(self, latent: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
         """Return what arrives of `latent` at the `level` of each sample, and its size in bits.

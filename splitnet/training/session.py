@@ -323,7 +323,9 @@ def span(seconds: float) -> str:
 
 
 def begin(student: Student, weights: Mapping[str, Tensor]) -> None:
-    """Give a student the weights of another one; a part that `weights` lack keeps its own.
+    """Give a student the weights of another one.
+
+    A part that `weights` lack keeps its own, and so do layers that begin as the identity.
 
     Raises
     ------
@@ -336,13 +338,13 @@ def begin(student: Student, weights: Mapping[str, Tensor]) -> None:
         for name, tensor in weights.items()
         if name not in own or own[name].shape != tensor.shape
     ]
-    missing = {name.partition(".")[0] for name in own.keys() - weights.keys()}
+    lacking = [n for n in sorted(own.keys() - weights.keys()) if not n.startswith(student.added)]
     given = {name.partition(".")[0] for name in weights}
-    if strange or missing & given:
-        what = strange[0] if strange else sorted(own.keys() - weights.keys())[0]
+    strange += [name for name in lacking if name.partition(".")[0] in given]
+    if strange:
         raise ConfigError(
-            f"the weights to begin with are those of another student ({what} does not fit); use "
-            "the recipe that they were trained with"
+            f"the weights to begin with are those of another student ({strange[0]} does not fit); "
+            "use the recipe that they were trained with"
         )
     student.load_state_dict(dict(weights), strict=False)
 

@@ -34,18 +34,34 @@ def scores() -> ExitScores:
 
 def test_halves_and_splits(scores: ExitScores) -> None:
     import early_exit
+    from splits import HALF, on_splits
 
     path, promise = threshold_path([1.0], 50), Promise(0.02)
-    found = certify(scores.rows(np.arange(early_exit.HALF)), path, promise)
+    found = certify(scores.rows(np.arange(HALF)), path, promise)
     half = early_exit.on_other_half(scores, found, LEAVE_S, WHOLE_S)
     assert sum(half["leaves"]) == pytest.approx(1.0)
     mean_s = LEAVE_S @ half["leaves"]
     assert half["speed_up_by_stages"] == pytest.approx(WHOLE_S / mean_s)
-    rest = scores.late[early_exit.HALF :].mean()
+    rest = scores.late[HALF:].mean()
     assert 100 * (half["accuracy"] - rest) == pytest.approx(half["change_points"])
-    kept = early_exit.on_splits(scores, path, promise, LEAVE_S, WHOLE_S, 20)
-    assert 15 <= kept["holds"] <= kept["splits"] == 20
-    assert kept["median_speed_up"] > 1
+    costs = np.broadcast_to(LEAVE_S[:, None], (2, len(scores.late)))
+    kept = on_splits(scores, path, promise, costs, 20)
+    figures = kept.figures()
+    assert 15 <= figures["holds"] <= figures["splits"] == 20
+    assert np.median(WHOLE_S / kept.costs) > 1
+
+
+def test_stops_are_judged_by_the_bytes_of_each_image(scores: ExitScores) -> None:
+    import stops
+
+    path = threshold_path([1.0], 50)
+    costs = np.stack([np.full(len(scores.late), 100.0), np.arange(len(scores.late)) + 200.0])
+    whole = np.ones(len(scores.late))
+    found = stops.measure(scores, whole, path, 0.02, costs)
+    assert 100 < found["bytes"] < found["bytes_of_all_parts"]
+    assert 100 * (found["accuracy"] - 1) == pytest.approx(found["against_whole_points"])
+    kept = stops.split_figures(scores, path, 0.02, costs, 3)
+    assert kept["splits"] == 3 and 100 < kept["median_bytes"] < 2600
 
 
 def test_targets() -> None:

@@ -86,6 +86,22 @@ def test_a_student_begins_with_the_weights_of_another(make_task: MakeTask) -> No
         Session(make_task(begin={**weights, "encoder.out.bias": torch.zeros(3)}), Silent())
 
 
+def test_a_deeper_encoder_begins_as_the_one_without_further_blocks(make_task: MakeTask) -> None:
+    shallow = Session(make_task(), Silent())
+    weights = shallow.student.state_dict()
+    deeper = Session(
+        make_task(begin=weights, recipe=Entropic(replace(TINY, encoder_blocks=2))), Silent()
+    )
+    assert len(deeper.student.state_dict()) == len(weights) + 8
+    same = deeper.latents(deeper.task.calibration) == shallow.latents(shallow.task.calibration)
+    assert same.all()
+    deeper.run()
+    grown = deeper.student.get_parameter("encoder.blocks.1.b.weight")
+    assert grown.abs().max() > 0
+    with pytest.raises(ConfigError, match=r"encoder.blocks.0.a.weight does not fit"):
+        Session(make_task(begin=deeper.student.state_dict()), Silent())
+
+
 def test_latents_lead_to_answers(make_task: MakeTask) -> None:
     session = Session(make_task(), Silent())
     latents = session.latents(session.task.calibration)
