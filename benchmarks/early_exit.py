@@ -10,7 +10,8 @@ time one half certifies and the other tells whether the promise was kept.
     SPLITNET_DATA=... python benchmarks/early_exit.py --json out/early_exit.json \
         --picture out/early_exit.png
 
-Takes about three minutes; ``--keep FOLDER`` keeps the bundles for the next time.
+Takes about three minutes; ``--keep FOLDER`` keeps the bundles for the next time. ``--joint`` names
+results of the recipe ``exits`` with a network that learned along.
 """
 
 from __future__ import annotations
@@ -52,12 +53,24 @@ Array = NDArray[Any]
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "cifar10"
 PREPROCESS = "scale=255,mean=0.485:0.456:0.406,std=0.229:0.224:0.225,layout=chw"
-ARRANGEMENTS = {
-    "exits": (("layer1.2", "layer3.0"), ("layer1.2", "layer3.0"), "exits"),
-    "little": (("layer3.0",), ("input",), "little_exit"),
-}
-"""Cuts, places of exits, and the callable that returns their heads."""
 
+
+@dataclass(frozen=True, slots=True)
+class Arrangement:
+    """A network with exits: the model, its cuts, the places of the exits, and their heads."""
+
+    model: str
+    cuts: tuple[str, ...]
+    places: tuple[str, ...]
+    heads: str
+
+
+MODEL = f"{EXAMPLE / 'model.py'}:"
+CUTS = ("layer1.2", "layer3.0")
+ARRANGEMENTS = {
+    "exits": Arrangement(f"{MODEL}resnet56", CUTS, CUTS, f"{MODEL}exits"),
+    "little": Arrangement(f"{MODEL}resnet56", CUTS[1:], ("input",), f"{MODEL}little_exit"),
+}
 JUDGED = "exits"
 """The arrangement that must meet the targets."""
 
@@ -106,17 +119,24 @@ def main() -> int:
     options = parser("Time saved and accuracy lost by certified early exits.")
     options.add_argument("--picture", type=Path, metavar="PNG", help="draw the figures")
     options.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the bundle there")
+    options.add_argument(
+        "--joint", type=Path, metavar="FOLDER", help="exits that a network learned with, too"
+    )
     options.add_argument("--splits", type=int, default=SPLITS, help="random splits (100)")
     arguments = options.parse_args()
     data = shared_data()
     with TemporaryDirectory() as scratch:
         test = load_data(str(data / "cifar10" / "cifar10_test.npz"), "test")
         figures: dict[str, Any] = {"model": "ResNet-56, CIFAR-10", "target": TARGET}
-        for name in ARRANGEMENTS:
+        arrangements = dict(ARRANGEMENTS)
+        if arguments.joint is not None:
+            learned = str(arguments.joint)
+            arrangements["joint"] = Arrangement(learned, CUTS, CUTS, learned)
+        for name, arrangement in arrangements.items():
             folder = (arguments.keep or Path(scratch)) / f"{name}.bundle"
             if not folder.exists():
                 folder.parent.mkdir(parents=True, exist_ok=True)
-                build_bundle(data, name, folder)
+                build_bundle(data, arrangement, folder)
             figures[name], curves, answers = measure_all(folder, test, arguments.splits)
             if arguments.picture is not None and name == JUDGED:
                 bundle = open_bundle(folder)
@@ -127,19 +147,18 @@ def main() -> int:
     return 0 if figures["met"] else 1
 
 
-def build_bundle(data: Path, name: str, out: Path) -> None:
+def build_bundle(data: Path, arrangement: Arrangement, out: Path) -> None:
     """Write a bundle with an arrangement of exits."""
-    cuts, places, heads = ARRANGEMENTS[name]
     test = data / "cifar10" / "cifar10_test.npz"
     config = BuildConfig(
-        model=f"{EXAMPLE / 'model.py'}:resnet56",
+        model=arrangement.model,
         data=f"{data / 'cifar10' / 'cifar10_train_2.npz'}{TEMPERATURE_ROWS}",
         calib=f"{test}[:{HALF}]",
         test=f"{test}[{HALF}:]",
         out=out,
-        cuts=cuts,
-        exit_at=",".join(places),
-        exit_heads=f"{EXAMPLE / 'model.py'}:{heads}",
+        cuts=arrangement.cuts,
+        exit_at=",".join(arrangement.places),
+        exit_heads=arrangement.heads,
         exit_risk=max(RISKS),
         exit_confidence=CONFIDENCE,
         bottleneck_at=NONE,

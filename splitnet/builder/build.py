@@ -262,6 +262,8 @@ class _Builder:
             return random_roles(config.data, known_forms(config.model, forms), config.seed)
         roles = load_roles(config.data, config.calib, config.test, config.seed)
         notes = [*roles.notes, *check_overlap(roles)]
+        for path in self._paths:
+            notes += path.check_roles(roles)
         notes += () if self._exits is None else self._exits.check_roles(roles)
         return replace(roles, notes=tuple(notes))
 

@@ -15,7 +15,9 @@ from splitnet import registry
 from splitnet.builder.assembly import LearnedFiles
 from splitnet.builder.boundaries import Choice
 from splitnet.builder.cuts import Cut, resolve_cut
+from splitnet.builder.data import Roles
 from splitnet.builder.model import SourceModel
+from splitnet.builder.overlap import check_learned_from
 from splitnet.builder.segments import export_module
 from splitnet.builder.shards import write_tables
 from splitnet.bundle import Level
@@ -59,6 +61,17 @@ class LearnedPath:
     def must(self) -> tuple[str, ...]:
         """The cut that has to be a boundary, since the encoder reads there."""
         return () if self.results.source == INPUT else (self.results.source,)
+
+    def check_roles(self, roles: Roles) -> tuple[str, ...]:
+        """Return notes on data that the path has learned from.
+
+        Raises
+        ------
+        ConfigError
+            Calibration or test data is among it.
+        """
+        known = self._folder.samples()
+        return check_learned_from(known, f"the learned path in {self._folder.path}", roles)
 
     def export(
         self,

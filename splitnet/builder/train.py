@@ -91,6 +91,7 @@ class _PathTrainer:
         self._session.run(checkpoint, kept, self._folder.note)
         levels, found = self._levels()
         results = self._results(found, time.monotonic() - began_s)
+        self._folder.keep_samples(self._setting.samples)
         self._folder.finish(results, levels, self._session.student.state_dict())
         if find_spec("matplotlib") is not None:
             from splitnet.builder.rate_plot import plot_rates

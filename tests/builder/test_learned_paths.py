@@ -13,7 +13,7 @@ from splitnet.builder.build import BuildConfig, build
 from splitnet.builder.inspection import describe, tables
 from splitnet.builder.train_cli import main as train
 from splitnet.console import Silent
-from splitnet.errors import ModelError, TrainingError
+from splitnet.errors import ConfigError, ModelError, TrainingError
 from splitnet.runtime.directory import open_bundle, table_names
 from tests.learned_files import (
     AUTOENCODER,
@@ -100,6 +100,16 @@ def test_a_path_for_another_network_is_refused(config: BuildConfig, tmp_path: Pa
     with pytest.raises(ModelError, match="was trained for a network with other weights"):
         build(replace(other, learned=config.learned[:1]), Silent())
     assert not other.out.exists()
+
+
+def test_what_trained_a_path_does_not_calibrate_its_stops(
+    config: BuildConfig, tmp_path: Path
+) -> None:
+    images, learned = config.data, config.learned[:1]
+    seen = replace(config, data=f"{images}[:60]", learned=learned, out=tmp_path / "seen")
+    seen = replace(seen, calib=f"{images}[60:120]", test=f"{images}[120:160]")
+    with pytest.raises(ConfigError, match=r"60 calibration samples .* trained the learned path"):
+        build(seen, Silent())
 
 
 def test_what_is_not_finished_or_damaged_is_refused(config: BuildConfig, tmp_path: Path) -> None:
