@@ -88,7 +88,8 @@ class _PathTrainer:
     def run(self, text: str, resume: bool) -> dict[str, Any]:
         began_s = time.monotonic()
         checkpoint, kept = self._setting.begin(text, self._recipe.config, resume)
-        self._session.run(checkpoint, kept, self._folder.note)
+        with checkpoint.keeping_interrupts():
+            self._session.run(checkpoint, kept, self._folder.note)
         levels, found = self._levels()
         results = self._results(found, time.monotonic() - began_s)
         self._folder.keep_samples(self._setting.samples)

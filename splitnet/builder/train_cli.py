@@ -59,12 +59,17 @@ def _train(arguments: argparse.Namespace) -> int:
                 arguments.recipe, out, report, resume=arguments.resume, device=arguments.device
             )
         except KeyboardInterrupt:
-            sys.stderr.write(
-                f"error: interrupted; splitnet train {arguments.recipe} --out {out} --resume goes "
-                "on from the last checkpoint\n"
-            )
+            sys.stderr.write(f"error: interrupted; {_what_is_left(arguments.recipe, out)}\n")
             return EXIT_INTERRUPTED
     return _show_results(found, arguments)
+
+
+def _what_is_left(recipe: Path, out: Path) -> str:
+    from splitnet.training.results import CHECKPOINT
+
+    if not (out / CHECKPOINT).exists():
+        return "nothing was trained yet"
+    return f"splitnet train {recipe} --out {out} --resume goes on from where it was"
 
 
 def _check_place(out: Path, resume: bool, force: bool) -> None:

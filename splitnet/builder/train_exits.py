@@ -68,19 +68,20 @@ class ExitTrainer:
         began_s, setting, branches = time.monotonic(), self._setting, self._branches
         folder = setting.folder
         checkpoint, kept = setting.begin(text, self._recipe.config, resume)
-        train_branches(
-            branches,
-            self._config,
-            setting.teacher,
-            setting.training,
-            setting.views,
-            setting.arithmetic,
-            setting.progress,
-            seed=setting.config.seed,
-            checkpoint=checkpoint,
-            kept=kept,
-            report=self._note,
-        )
+        with checkpoint.keeping_interrupts():
+            train_branches(
+                branches,
+                self._config,
+                setting.teacher,
+                setting.training,
+                setting.views,
+                setting.arithmetic,
+                setting.progress,
+                seed=setting.config.seed,
+                checkpoint=checkpoint,
+                kept=kept,
+                report=self._note,
+            )
         branches.cpu()
         results = self._measure(began_s)
         weights = under(HEADS, branches.heads.state_dict())

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,7 @@ from torch import Tensor
 from splitnet.errors import TrainingError
 
 EVERY_S = 60.0
-"""An interrupt costs at most so much of a training."""
+"""What ends a training without a signal that it sees costs at most so much of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +63,42 @@ class Checkpoint:
         self._every_s = every_s
         self._clock = clock
         self._last_s = clock()
+        self.interrupted = False
 
     @property
     def due(self) -> bool:
-        """Whether the last state is old enough to be replaced."""
-        return self._clock() - self._last_s >= self._every_s
+        """Whether the last state is old enough to be replaced, or the training is to end."""
+        return self.interrupted or self._clock() - self._last_s >= self._every_s
+
+    @contextmanager
+    def keeping_interrupts(self) -> Iterator[None]:
+        """Let the first interrupt end a training behind its next step, with the state kept.
+
+        A second one ends it at once. Where another thread trains, or somebody else handles
+        interrupts, nothing changes.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            There was an interrupt.
+        """
+        before = signal.getsignal(signal.SIGINT)
+        main = threading.current_thread() is threading.main_thread()
+        if not main or before is not signal.default_int_handler:
+            yield
+            return
+
+        def keep(number: int, frame: object) -> None:
+            self.interrupted = True
+            signal.signal(signal.SIGINT, before)
+
+        signal.signal(signal.SIGINT, keep)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+        if self.interrupted:
+            raise KeyboardInterrupt
 
     def save(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
         """Replace the file.

@@ -185,6 +185,8 @@ class Training:
         ------
         TrainingError
             The loss or a gradient is not finite.
+        KeyboardInterrupt
+            The checkpoint saw an interrupt; the state is kept.
         """
         schedule = self._schedule
         a_epoch = max(1, math.ceil(self._count / schedule.batch))
@@ -201,6 +203,8 @@ class Training:
                 self.descend(rows, _rate(done))
                 if self._checkpoint is not None and self._checkpoint.due:
                     self.save()
+                    if self._checkpoint.interrupted:
+                        raise KeyboardInterrupt
             self._module.eval()
             self._epoch, self._batch = self._epoch + 1, 0
             spent_s = time.monotonic() - began_s

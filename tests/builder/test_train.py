@@ -111,7 +111,7 @@ def test_an_interrupted_training_goes_on(
     with monkeypatch.context() as patch:
         patch.setattr("splitnet.registry.load", lambda kind, name: _Stopping)
         assert main([str(recipe), "--out", str(out)]) == 130
-    assert f"--out {out} --resume goes on from the last checkpoint" in _error(capsys)
+    assert f"--out {out} --resume goes on from where it was" in _error(capsys)
     assert main([str(recipe), "--out", str(out)]) == 2
     assert "give --resume to go on with it" in _error(capsys)
     assert main([str(recipe), "--out", str(out), "--resume"]) == 0

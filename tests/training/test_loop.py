@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -87,7 +89,10 @@ SCHEDULE = Schedule(epochs=4, seconds=float("inf"), batch=8, peak_rate=0.05, see
 
 
 def _noisy(
-    module: nn.Linear, stop_at: int | None = None, checkpoint: Checkpoint | None = None
+    module: nn.Linear,
+    stop_at: int | None = None,
+    checkpoint: Checkpoint | None = None,
+    on_step: Callable[[float], None] = lambda loss: None,
 ) -> Training:
     """Return a training that draws from torch's generator; it fails at a step if asked to."""
     steps = 0
@@ -101,7 +106,7 @@ def _noisy(
         error = nn.functional.mse_loss(module(x), 2 * x)
         return Loss(error, {"half": error.item() / 2})
 
-    return Training(module, loss, 20, SCHEDULE, checkpoint=checkpoint)
+    return Training(module, loss, 20, SCHEDULE, checkpoint=checkpoint, on_step=on_step)
 
 
 @pytest.mark.parametrize("stop_at", [2, 4, 9])
@@ -121,6 +126,43 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(tmp_path: Path, stop
     resumed = [epoch.loss for epoch in training.epochs()]
     assert torch.equal(again.weight, whole.weight) and torch.equal(again.bias, whole.bias)
     assert resumed == losses[-len(resumed) :]
+
+
+@pytest.mark.parametrize("stop_at", [1, 3, 12])
+def test_an_interrupt_ends_a_training_behind_its_step_and_costs_nothing(
+    tmp_path: Path, stop_at: int
+) -> None:
+    whole, again = _line(), _line(seed=7)
+    list(_noisy(whole).epochs())
+
+    checkpoint = Checkpoint(tmp_path / "state", "key", every_s=1e9)
+    steps: list[float] = []
+
+    def interrupt(loss: float) -> None:
+        steps.append(loss)
+        if len(steps) == stop_at:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt), checkpoint.keeping_interrupts():
+        list(_noisy(_line(), checkpoint=checkpoint, on_step=interrupt).epochs())
+    assert len(steps) == stop_at
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+    training = _noisy(again)
+    kept = checkpoint.load()
+    assert kept is not None
+    training.resume(kept)
+    list(training.epochs())
+    assert torch.equal(again.weight, whole.weight)
+
+
+def test_a_second_interrupt_ends_a_training_at_once(tmp_path: Path) -> None:
+    checkpoint = Checkpoint(tmp_path / "state", "key")
+    with pytest.raises(KeyboardInterrupt), checkpoint.keeping_interrupts():
+        signal.raise_signal(signal.SIGINT)
+        assert checkpoint.interrupted
+        signal.raise_signal(signal.SIGINT)
+        pytest.fail("it went on")
 
 
 def test_a_loss_that_is_not_finite_names_step_and_state(tmp_path: Path) -> None:
