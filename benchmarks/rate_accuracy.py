@@ -86,7 +86,8 @@ def main() -> int:
         action="append",
         default=[],
         metavar="[NAME=]PLACE[@ROW]",
-        help="a bundle or an .npz; ROW: test image with which its test data began",
+        help="a bundle, results of splitnet train, or an .npz; ROW: test image with which its "
+        "test data began",
     )
     options.add_argument("--mobilenet", action="store_true", help="MobileNetV2, too")
     options.add_argument("--keep", type=Path, default=Path("out/rate_accuracy"), metavar="FOLDER")

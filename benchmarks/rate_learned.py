@@ -1,6 +1,6 @@
-"""What learned paths answered on each test image: from a bundle's sample table, or an .npz.
+"""What learned paths answered on each test image: a bundle, results of a training, or an .npz.
 
-The .npz holds ``right`` bool ``(L, S)`` and ``nbytes`` ``(L, S)``, one row a level, and may hold
+The .npz holds ``score`` and ``nbytes`` ``(L, S)``, one row a level, as results do, and may hold
 ``rows`` int64 ``(S,)``: which test images these are.
 """
 
@@ -15,6 +15,7 @@ from rate_stops import Stage, stops_curve
 
 from splitnet.bundle import Bundle, PathRows
 from splitnet.runtime.directory import open_bundle
+from splitnet.training.results import ROWS
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,8 +38,8 @@ def read_learned(text: str, count: int) -> list[Learned]:
     Parameters
     ----------
     text
-        `place` is a bundle's directory or an .npz; `first` is the row of the test images with
-        which the test data of a bundle began (``@2400`` for ``cifar10_test.npz[2400:]``).
+        `place` is a bundle, results of `splitnet train`, or an .npz; `first` is the row of the test
+        images with which its test data began (``@2400`` for ``cifar10_test.npz[2400:]``).
     count
         Number of test images of the benchmark; samples behind them are left out.
     """
@@ -46,7 +47,8 @@ def read_learned(text: str, count: int) -> list[Learned]:
     place, _, first = rest.partition("@")
     path = Path(place)
     own = name or path.stem
-    found = bundle_curves(open_bundle(path), own) if path.is_dir() else [_from_arrays(path, own)]
+    file = path / ROWS if (path / ROWS).exists() else path
+    found = bundle_curves(open_bundle(path), own) if file.is_dir() else [_from_arrays(file, own)]
     return [_within(learned, int(first or 0), count) for learned in found]
 
 
@@ -84,10 +86,10 @@ def _stage(rows: PathRows) -> Stage:
 
 def _from_arrays(file: Path, name: str) -> Learned:
     with np.load(file) as arrays:
-        right, nbytes = arrays["right"].astype(np.bool_), arrays["nbytes"].astype(np.int64)
+        right, nbytes = arrays["score"] > 0.5, arrays["nbytes"].astype(np.int64)
         rows = arrays["rows"] if "rows" in arrays else np.arange(right.shape[1])
     if right.shape != nbytes.shape or rows.shape != right.shape[1:]:
-        raise SystemExit(f"{file}: right {right.shape}, nbytes {nbytes.shape}, rows {rows.shape}")
+        raise SystemExit(f"{file}: score {right.shape}, nbytes {nbytes.shape}, rows {rows.shape}")
     points = [Point(f"level {i}", right[i], nbytes[i]) for i in range(len(right))]
     return Learned(Curve(name, tuple(points)), rows.astype(np.int64))
 

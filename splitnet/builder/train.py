@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,7 +26,7 @@ from splitnet.training.exit_recipe import Exits
 from splitnet.training.levels import FittedLevel, fit_levels
 from splitnet.training.loop import torch_threads
 from splitnet.training.recipe import Recipe
-from splitnet.training.results import PLOT, Folder, LevelResult, Results, commit, measured
+from splitnet.training.results import PLOT, Folder, LevelResult, LevelRows, Results, commit
 from splitnet.training.session import Session, Task
 
 
@@ -90,9 +91,10 @@ class _PathTrainer:
         checkpoint, kept = self._setting.begin(text, self._recipe.config, resume)
         with checkpoint.keeping_interrupts():
             self._session.run(checkpoint, kept, self._folder.note)
-        levels, found = self._levels()
+        levels, found, rows = self._levels()
         results = self._results(found, time.monotonic() - began_s)
         self._folder.keep_samples(self._setting.samples)
+        self._folder.keep_rows(rows)
         self._folder.finish(results, levels, self._session.student.state_dict())
         if find_spec("matplotlib") is not None:
             from splitnet.builder.rate_plot import plot_rates
@@ -113,8 +115,10 @@ class _PathTrainer:
             "notes": self._setting.notes,
         }
 
-    def _levels(self) -> tuple[tuple[FittedLevel, ...], tuple[LevelResult, ...]]:
-        """Fit the codecs, and measure every level with real payloads."""
+    def _levels(
+        self,
+    ) -> tuple[tuple[FittedLevel, ...], tuple[LevelResult, ...], list[LevelRows]]:
+        """Fit the codecs, and measure every level with real payloads; the rows are of test data."""
         session = self._session
         data = session.task.calibration, self._setting.test
         latents = [session.latents(each) for each in data]
@@ -123,17 +127,19 @@ class _PathTrainer:
         progress = self._setting.progress
         progress.step("fitting the codecs of all levels to calibration data")
         levels = fit_levels((*recipe.levels(), *recipe.further_levels()), latents[0])
-        found = []
+        found, rows = [], []
         progress.step("measuring every level with real payloads", len(levels))
         for level in levels:
-            figures = []
+            each = []
             for latent, truth in zip(latents, truths, strict=True):
                 arrived, payloads = level.transmit(latent)
-                answers = session.finish(arrived)
-                figures.append(measured(score(labels(answers), truth), payloads))
+                right = score(labels(session.finish(arrived)), truth)
+                each.append(LevelRows(right, np.array([len(payload) for payload in payloads])))
+            figures = [level_rows.means() for level_rows in each]
             found.append(LevelResult(level.name, level.codec, tuple(level.tables), *figures))
+            rows.append(each[-1])
             progress.advance()
-        return levels, tuple(found)
+        return levels, tuple(found), rows
 
     def _results(self, levels: tuple[LevelResult, ...], seconds: float) -> Results:
         config, session = self._config, self._session

@@ -33,6 +33,20 @@ RESULTS, WEIGHTS, HISTORY = "results.json", "weights.safetensors", "history.json
 CHECKPOINT, RECIPE, PLOT, TABLES = "checkpoint.safetensors", "recipe.toml", "rates.png", "tables"
 SAMPLES = "samples.bin"
 """Digests of the training samples, so that a build does not calibrate on them."""
+ROWS = "test.npz"
+"""Each level on each test sample: ``score`` float32 and ``nbytes`` int64, both ``(L, S)``."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LevelRows:
+    """A level on some samples: score and payload bytes of each ``(S,)``."""
+
+    score: NDArray[Any]
+    nbytes: NDArray[np.int64]
+
+    def means(self) -> tuple[float, ...]:
+        """Return mean score and mean size."""
+        return float(np.mean(self.score)), float(np.mean(self.nbytes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +205,13 @@ class Folder:
         starts = range(0, len(found), DIGEST_BYTES)
         return frozenset(found[start : start + DIGEST_BYTES] for start in starts)
 
+    def keep_rows(self, levels: Sequence[LevelRows]) -> None:
+        """Keep what each level did on each test sample, for those who compare sample by sample."""
+        score = np.stack([level.score for level in levels]).astype(np.float32)
+        np.savez_compressed(
+            self.path / ROWS, score=score, nbytes=np.stack([level.nbytes for level in levels])
+        )
+
     def weights(self) -> dict[str, Tensor]:
         """Return the weights of the student (raises `TrainingError`)."""
         return dict(read_tensors(self.path / WEIGHTS).tensors)
@@ -207,11 +228,6 @@ class Folder:
             if hash_of(found[name]) != name:
                 raise TrainingError(f"{file} is damaged; train again")
         return found
-
-
-def measured(score: NDArray[Any], payloads: Sequence[bytes]) -> tuple[float, ...]:
-    """Return mean score and mean size."""
-    return float(np.mean(score)), float(np.mean([len(payload) for payload in payloads]))
 
 
 def commit() -> str:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from splitnet.bundle import Bundle
+from splitnet.training.results import Folder, LevelRows
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -20,7 +21,7 @@ def scripts(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     right = np.array([[True, False, True], [True, True, True]])
-    np.savez(tmp_path / "own.npz", right=right, nbytes=np.array([[9, 8, 7], [20, 30, 40]]))
+    np.savez(tmp_path / "own.npz", score=right, nbytes=np.array([[9, 8, 7], [20, 30, 40]]))
     return tmp_path / "own.npz"
 
 
@@ -30,6 +31,16 @@ def test_levels_of_an_npz(file: Path) -> None:
     (found,) = read_learned(str(file), 100)
     assert found.curve.name == "own" and found.rows.tolist() == [0, 1, 2]
     assert [point.nbytes.mean() for point in found.curve.points] == [8, 30]
+
+
+def test_results_of_a_training(tmp_path: Path) -> None:
+    from rate_learned import read_learned
+
+    rows = [LevelRows(np.array([1.0, 0.0]), np.array([5, 7]))]
+    Folder(tmp_path).keep_rows(rows)
+    (found,) = read_learned(f"own={tmp_path}", 100)
+    (point,) = found.curve.points
+    assert (point.right.mean(), point.nbytes.mean()) == rows[0].means() == (0.5, 6.0)
 
 
 def test_a_name_and_a_first_row(file: Path) -> None:
@@ -50,8 +61,8 @@ def test_no_sample_in_common(file: Path) -> None:
 def test_arrays_that_do_not_fit(tmp_path: Path) -> None:
     from rate_learned import read_learned
 
-    np.savez(tmp_path / "bad.npz", right=np.ones((2, 3), bool), nbytes=np.ones((2, 4), int))
-    with pytest.raises(SystemExit, match=r"right \(2, 3\), nbytes \(2, 4\)"):
+    np.savez(tmp_path / "bad.npz", score=np.ones((2, 3), bool), nbytes=np.ones((2, 4), int))
+    with pytest.raises(SystemExit, match=r"score \(2, 3\), nbytes \(2, 4\)"):
         read_learned(str(tmp_path / "bad.npz"), 100)
 
 

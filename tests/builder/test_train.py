@@ -59,6 +59,10 @@ def test_a_training_leaves_everything_that_a_bundle_needs(trained: Path) -> None
     assert not (trained / "checkpoint.safetensors").exists()
     assert (trained / "rates.png").read_bytes()[1:4] == b"PNG"
     assert (trained / "recipe.toml").exists()
+    with np.load(trained / "test.npz") as rows:
+        assert rows["nbytes"].mean(axis=1).tolist() == pytest.approx(sizes)
+        expected = [level.test[0] for level in results.levels]
+        assert rows["score"].mean(axis=1).tolist() == pytest.approx(expected)
     assert list((trained.parent / "teacher").iterdir())
 
 
