@@ -1,0 +1,111 @@
+r"""One encoder, several networks: each behind the frozen encoder of ResNet-56, and with its own.
+
+    DEPTH=20 splitnet train examples/cifar10/tail.toml --out out/cifar10/tail-20
+    DEPTH=20 splitnet train examples/cifar10/own.toml --out out/cifar10/own-20
+    python benchmarks/tails.py out/cifar10/tail-20 out/cifar10/own-20 --json out/tails.json
+
+Pairs of results, first the frozen encoder's, then the own one's. Their levels differ in bytes, so
+the own encoder's score is interpolated, image by image and linearly in the logarithm of the bytes,
+between its two levels around those of the frozen one; outside of their range the level at the end
+counts. Differences stand beside their paired 95 % intervals.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from results import parser, report
+from splits import NORMAL_95
+
+from splitnet.training.results import ROWS, Folder
+
+Array = NDArray[Any]
+
+TARGET_POINTS = 0.7
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Levels:
+    """The levels of one rate each, from the fewest bytes to the most.
+
+    Attributes
+    ----------
+    score
+        ``(L, S)``, of each test image.
+    nbytes
+        Mean payload ``(L,)``.
+    """
+
+    names: tuple[str, ...]
+    score: Array
+    nbytes: Array
+
+    def at(self, nbytes: float) -> Array:
+        """Return the score of each image at so many bytes, ``(S,)``."""
+        sizes = np.log(self.nbytes)
+        place = float(np.interp(np.log(nbytes), sizes, np.arange(len(sizes))))
+        low = min(int(place), len(sizes) - 1)
+        high = min(low + 1, len(sizes) - 1)
+        mixed: Array = (1 - place + low) * self.score[low] + (place - low) * self.score[high]
+        return mixed
+
+
+def main() -> int:
+    """Compare all pairs; the exit code says whether the target was met."""
+    options = parser(
+        "Networks behind one frozen encoder, beside those with an encoder of their own."
+    )
+    options.add_argument("results", type=Path, nargs="+", help="folders: frozen, own, frozen, own")
+    chosen = options.parse_args()
+    if len(chosen.results) % 2:
+        raise SystemExit("error: give pairs of results: behind the frozen encoder, with an own one")
+    pairs = zip(chosen.results[::2], chosen.results[1::2], strict=True)
+    figures = [compare(frozen, own) for frozen, own in pairs]
+    worst = min(row["difference"] for pair in figures for row in pair["levels"])
+    met = worst >= -TARGET_POINTS
+    report(
+        "tails",
+        {"target_points": -TARGET_POINTS, "worst": worst, "met": met, "pairs": figures},
+        chosen.json,
+    )
+    return 0 if met else 1
+
+
+def compare(frozen: Path, own: Path) -> dict[str, Any]:
+    """Return the differences at each level of the frozen encoder."""
+    one, other = read_levels(frozen), read_levels(own)
+    rows = []
+    for name, score, nbytes in zip(one.names, one.score, one.nbytes, strict=True):
+        beside = other.at(float(nbytes))
+        changes = 100 * (score - beside)
+        rows.append(
+            {
+                "level": name,
+                "bytes": float(nbytes),
+                "accuracy": 100 * float(score.mean()),
+                "own": 100 * float(beside.mean()),
+                "difference": float(changes.mean()),
+                "interval": NORMAL_95 * float(changes.std() / np.sqrt(len(changes))),
+            }
+        )
+    whole = Folder(frozen).results().teacher[1]
+    return {"frozen": frozen.name, "own": own.name, "teacher": whole, "levels": rows}
+
+
+def read_levels(folder: Path) -> Levels:
+    """Return the levels of results; one of several parts is left out."""
+    results = Folder(folder).results()
+    with np.load(folder / ROWS) as rows:
+        score, nbytes = rows["score"].astype(float), rows["nbytes"].mean(axis=1)
+    kept = [i for i, level in enumerate(results.levels) if level.codec["id"] != "embedded"]
+    order = sorted(kept, key=lambda i: float(nbytes[i]))
+    return Levels(tuple(results.levels[i].name for i in order), score[order], nbytes[order])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
