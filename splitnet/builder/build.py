@@ -68,7 +68,7 @@ from splitnet.bundle.json_form import to_json
 from splitnet.console import Progress
 from splitnet.errors import BundleError, ConfigError, ModelError, SplitnetError
 from splitnet.runtime.preprocess import default_steps, parse_steps
-from splitnet.training.loop import Schedule, torch_threads
+from splitnet.training.loop import Schedule, math_threads
 from splitnet.training.teacher import hash_modules
 from splitnet.values import TensorSpec
 
@@ -91,7 +91,7 @@ def build(config: BuildConfig, progress: Progress) -> dict[str, Any]:
         Anything about model, data or place is not as needed; nothing is left at ``config.out``.
     """
     began_s = time.monotonic()
-    with _new_directory(config.out, config.force) as folder, torch_threads(config.threads):
+    with _new_directory(config.out, config.force) as folder, math_threads(config.threads):
         bundle, notes = _Builder(config, folder, progress).run()
     summary = {"out": str(config.out), "notes": notes, "seconds": time.monotonic() - began_s}
     return {**summary, **describe(bundle)}

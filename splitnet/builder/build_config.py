@@ -84,7 +84,7 @@ class BuildConfig:
     interest_recall, interest_confidence
         What its threshold promises (see `RecallPromise`).
     threads
-        Threads of torch while it trains (see `torch_threads`).
+        Threads of torch and of linear algebra (see `math_threads`).
     learned
         Folders of ``splitnet train``, each of which becomes a learned path; there is then no
         automatic bottleneck.

@@ -24,7 +24,7 @@ from splitnet.training.addressing import INPUT
 from splitnet.training.checkpoints import read_tensors
 from splitnet.training.exit_recipe import Exits
 from splitnet.training.levels import FittedLevel, fit_levels
-from splitnet.training.loop import torch_threads
+from splitnet.training.loop import math_threads
 from splitnet.training.recipe import Recipe
 from splitnet.training.results import PLOT, Folder, LevelResult, LevelRows, Results, commit
 from splitnet.training.session import Session, Task
@@ -41,14 +41,14 @@ def train(
         Anything is not as needed; a training that was interrupted goes on with `resume`.
     """
     config, recipe = read_recipe(file, device)
-    with torch_threads(config.threads):
+    with math_threads(config.threads):
         return _trainer(config, recipe, Folder(out), progress).run(file.read_text(), resume)
 
 
 def try_out(file: Path, out: Path, progress: Progress, device: str | None = None) -> dict[str, Any]:
     """Run one batch through every stage of `file`, and return the expected time and bytes."""
     config, recipe = read_recipe(file, device)
-    with torch_threads(config.threads):
+    with math_threads(config.threads):
         return _trainer(config, recipe, Folder(out), progress).try_out()
 
 

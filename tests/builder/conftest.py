@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from splitnet.builder.build import BuildConfig, build
 from splitnet.builder.model import SourceModel, load_model
 from splitnet.console import Silent
-from splitnet.training.loop import torch_threads
+from splitnet.training.loop import math_threads
 
 NETWORKS = Path(__file__).with_name("networks.py")
 
@@ -45,7 +45,7 @@ def easy_images(file: Path, count: int, seed: int) -> str:
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> Iterator[None]:
     """Train in one thread; several wait for each other when the machine is busy."""
-    with torch_threads(1):
+    with math_threads(1):
         yield
 
 

@@ -15,7 +15,7 @@ from splitnet.console import Silent
 from splitnet.processes import cloud_process
 from splitnet.runtime.directory import open_bundle
 from splitnet.runtime.sessions import Graph
-from splitnet.training.loop import torch_threads
+from splitnet.training.loop import math_threads
 from tests.end_to_end.conftest import Run, frames_of
 
 NETWORKS = Path(__file__).parents[1] / "builder" / "networks.py"
@@ -41,7 +41,7 @@ def make(folder: Path, network: str, forms: tuple[str, ...], arrays: dict[str, A
     config = BuildConfig(
         f"{NETWORKS}:{network}", "random:8", folder / "bundle", input=forms, max_boundaries=2
     )
-    with torch_threads(1):
+    with math_threads(1):
         build(config, Silent())
     answers = Graph(folder / "bundle" / "whole.onnx").run(list(arrays.values()))
     np.savez(folder / "samples.npz", **arrays, y=answers[0].argmax(-1))

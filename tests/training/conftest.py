@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from splitnet.training.addressing import Network
 from splitnet.training.entropic import Entropic
 from splitnet.training.entropic_config import EntropicConfig
-from splitnet.training.loop import torch_threads
+from splitnet.training.loop import math_threads
 from splitnet.training.session import Task
 from splitnet.training.teacher import Arithmetic, Teacher
 from splitnet.training.views import Data, Views
@@ -61,7 +61,7 @@ MakeTask: TypeAlias = Callable[..., Task]
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> Iterator[None]:
     """Train in one thread; several wait for each other when the machine is busy."""
-    with torch_threads(1):
+    with math_threads(1):
         yield
 
 

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from threadpoolctl import threadpool_info
 from torch import Tensor, nn
 
 from splitnet.console import Silent
 from splitnet.errors import TrainingError
 from splitnet.training.checkpoints import Checkpoint
-from splitnet.training.loop import Loss, Part, Schedule, Training, fit, torch_threads
+from splitnet.training.loop import Loss, Part, Schedule, Training, fit, math_threads
 
 
 class _Notes(Silent):
@@ -73,9 +74,17 @@ def test_time_ends_a_training() -> None:
 
 def test_the_number_of_threads_is_put_back() -> None:
     before = torch.get_num_threads()
-    with torch_threads(before + 1):
+    with math_threads(before + 1):
         assert torch.get_num_threads() == before + 1
     assert torch.get_num_threads() == before
+    own = _blas_threads()
+    with math_threads(1):
+        assert set(_blas_threads()) == {1}
+    assert _blas_threads() == own
+
+
+def _blas_threads() -> list[int]:
+    return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
 
 
 def test_two_stages_share_epochs_and_time() -> None:
