@@ -6,8 +6,8 @@ r"""One encoder, several networks: each behind the frozen encoder of ResNet-56, 
 
 Pairs of results, first the frozen encoder's, then the own one's. Their levels differ in bytes, so
 the own encoder's score is interpolated, image by image and linearly in the logarithm of the bytes,
-between its two levels around those of the frozen one; outside of their range the level at the end
-counts. Differences stand beside their paired 95 % intervals.
+between its two levels around those of the frozen one (outside of their range: on the line through
+the two at the end). Differences stand beside their paired 95 % intervals.
 """
 
 from __future__ import annotations
@@ -48,10 +48,9 @@ class Levels:
     def at(self, nbytes: float) -> Array:
         """Return the score of each image at so many bytes, ``(S,)``."""
         sizes = np.log(self.nbytes)
-        place = float(np.interp(np.log(nbytes), sizes, np.arange(len(sizes))))
-        low = min(int(place), len(sizes) - 1)
-        high = min(low + 1, len(sizes) - 1)
-        mixed: Array = (1 - place + low) * self.score[low] + (place - low) * self.score[high]
+        low = int(np.clip(np.searchsorted(sizes, np.log(nbytes)) - 1, 0, len(sizes) - 2))
+        share = (np.log(nbytes) - sizes[low]) / (sizes[low + 1] - sizes[low])
+        mixed: Array = (1 - share) * self.score[low] + share * self.score[low + 1]
         return mixed
 
 
