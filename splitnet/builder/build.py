@@ -68,8 +68,9 @@ from splitnet.bundle.json_form import to_json
 from splitnet.console import Progress
 from splitnet.errors import BundleError, ConfigError, ModelError, SplitnetError
 from splitnet.runtime.preprocess import default_steps, parse_steps
-from splitnet.training.loop import Schedule, math_threads
+from splitnet.training.loop import Schedule
 from splitnet.training.teacher import hash_modules
+from splitnet.training.threads import math_threads
 from splitnet.values import TensorSpec
 
 __all__ = ["NO_LABELS", "BuildConfig", "build"]

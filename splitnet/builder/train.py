@@ -24,10 +24,10 @@ from splitnet.training.addressing import INPUT
 from splitnet.training.checkpoints import read_tensors
 from splitnet.training.exit_recipe import Exits
 from splitnet.training.levels import FittedLevel, fit_levels
-from splitnet.training.loop import math_threads
 from splitnet.training.recipe import Recipe
 from splitnet.training.results import PLOT, Folder, LevelResult, LevelRows, Results, commit
 from splitnet.training.session import Session, Task
+from splitnet.training.threads import math_threads
 
 
 def train(

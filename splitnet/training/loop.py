@@ -6,12 +6,10 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import torch
-from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from splitnet.console import Progress
@@ -323,24 +321,6 @@ def fit(
         progress.advance(1, f"loss {epoch.loss:.4f}, calibration {reached:.4f}")
     module.load_state_dict(best)
     return best_score
-
-
-@contextmanager
-def math_threads(count: int) -> Iterator[None]:
-    """Let torch, and the linear algebra of numpy, use `count` threads.
-
-    One is the best default: the threads of an operator wait for each other by spinning, and when
-    something else runs on one of two cores, a training takes 12 times as long with two threads as
-    with one (alone, it takes 0.7 times), and the fit of an entropy coder 4 times. Results then do
-    not depend on the machine's cores either.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        with threadpool_limits(count, user_api="blas"):
-            yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def state_of(module: nn.Module) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from splitnet.builder.build import BuildConfig, build
 from splitnet.builder.model import SourceModel, load_model
 from splitnet.console import Silent
-from splitnet.training.loop import math_threads
+from splitnet.training.threads import math_threads
 
 NETWORKS = Path(__file__).with_name("networks.py")
 

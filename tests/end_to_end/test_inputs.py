@@ -15,7 +15,7 @@ from splitnet.console import Silent
 from splitnet.processes import cloud_process
 from splitnet.runtime.directory import open_bundle
 from splitnet.runtime.sessions import Graph
-from splitnet.training.loop import math_threads
+from splitnet.training.threads import math_threads
 from tests.end_to_end.conftest import Run, frames_of
 
 NETWORKS = Path(__file__).parents[1] / "builder" / "networks.py"

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from splitnet.training.addressing import Network
 from splitnet.training.entropic import Entropic
 from splitnet.training.entropic_config import EntropicConfig
-from splitnet.training.loop import math_threads
 from splitnet.training.session import Task
 from splitnet.training.teacher import Arithmetic, Teacher
+from splitnet.training.threads import math_threads
 from splitnet.training.views import Data, Views
 
 

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from threadpoolctl import threadpool_info
 from torch import Tensor, nn
 
 from splitnet.console import Silent
 from splitnet.errors import TrainingError
 from splitnet.training.checkpoints import Checkpoint
-from splitnet.training.loop import Loss, Part, Schedule, Training, fit, math_threads
+from splitnet.training.loop import Loss, Part, Schedule, Training, fit
 
 
 class _Notes(Silent):
@@ -70,21 +69,6 @@ def test_time_ends_a_training() -> None:
     schedule = Schedule(epochs=1000, seconds=1e-6)
     fit(module, lambda rows: module.weight.sum(), 8, lambda: 0.0, schedule, notes)
     assert len(notes.notes) == 1
-
-
-def test_the_number_of_threads_is_put_back() -> None:
-    before = torch.get_num_threads()
-    with math_threads(before + 1):
-        assert torch.get_num_threads() == before + 1
-    assert torch.get_num_threads() == before
-    own = _blas_threads()
-    with math_threads(1):
-        assert set(_blas_threads()) == {1}
-    assert _blas_threads() == own
-
-
-def _blas_threads() -> list[int]:
-    return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
 
 
 def test_two_stages_share_epochs_and_time() -> None:
