@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from activations import shared_models
 from numpy.typing import NDArray
+from paired import paired_change
 
 from splitnet.codecs import Codec, header_of, make_codec
 from splitnet.codecs.calibrating import calibrate
@@ -44,16 +45,15 @@ def accuracy_rows() -> list[dict[str, Any]]:
             codec = make_codec(calibrate({**rule, "bits": bits}, [training]).config)
             found = answer(_again(codec, features)) == truth
             squares = np.square(_again(codec, training) - training).mean()
-            change = found.astype(np.float64) - right
-            interval = 1.96 * change.std() / np.sqrt(len(change))
+            change = paired_change(found, right)
             rows.append(
                 {
                     "bits": bits,
                     **rule,
                     "training_error": float(squares / training.var()),
                     "accuracy": _points(found),
-                    "change_points": 100 * float(change.mean()),
-                    "interval_points": 100 * float(interval),
+                    "change_points": change.points,
+                    "interval_points": change.interval,
                     "target_points": TARGET_POINTS[bits],
                 }
             )

@@ -27,8 +27,9 @@ from typing import Any
 import numpy as np
 from exit_picture import Curve, draw
 from numpy.typing import NDArray
+from paired import paired_change
 from results import parser, report, shared_data
-from splits import HALF, NORMAL_95, SPLITS, on_splits
+from splits import HALF, SPLITS, on_splits
 
 from splitnet import registry
 from splitnet.builder.build import BuildConfig, build
@@ -47,6 +48,8 @@ from splitnet.training.certify import (
     certify,
     threshold_path,
 )
+from splitnet.training.exit_results import ExitResults
+from splitnet.training.results import Folder
 from splitnet.values import exit_stage, segment_stage
 
 Array = NDArray[Any]
@@ -128,16 +131,20 @@ def main() -> int:
     with TemporaryDirectory() as scratch:
         test = load_data(str(data / "cifar10" / "cifar10_test.npz"), "test")
         figures: dict[str, Any] = {"model": "ResNet-56, CIFAR-10", "target": TARGET}
-        arrangements = dict(ARRANGEMENTS)
+        arrangements, original = dict(ARRANGEMENTS), None
         if arguments.joint is not None:
-            learned = str(arguments.joint)
-            arrangements["joint"] = Arrangement(learned, CUTS, CUTS, learned)
+            learned, network = (
+                str(arguments.joint),
+                Folder(arguments.joint).read(ExitResults).network,
+            )
+            arrangements[f"joint-{network[:8]}"] = Arrangement(learned, CUTS, CUTS, learned)
         for name, arrangement in arrangements.items():
             folder = (arguments.keep or Path(scratch)) / f"{name}.bundle"
             if not folder.exists():
                 folder.parent.mkdir(parents=True, exist_ok=True)
                 build_bundle(data, arrangement, folder)
-            figures[name], curves, answers = measure_all(folder, test, arguments.splits)
+            figures[name], curves, answers = measure_all(folder, test, arguments.splits, original)
+            original = answers.late if original is None else original
             if arguments.picture is not None and name == JUDGED:
                 bundle = open_bundle(folder)
                 scores = answers.scores(bundle, bundle.advice.exits[0].confidence)
@@ -168,11 +175,18 @@ def build_bundle(data: Path, arrangement: Arrangement, out: Path) -> None:
 
 
 def measure_all(
-    folder: Path, test: Dataset, splits: int
+    folder: Path, test: Dataset, splits: int, original: Array | None
 ) -> tuple[dict[str, Any], list[Curve], Answers]:
-    """Return all figures, the curves of speed-up against accuracy, and what was answered."""
+    """Return all figures, the curves of speed-up against accuracy, and what was answered.
+
+    Parameters
+    ----------
+    original
+        Whether the network as it was is right ``(N,)``; ``None``: it is that of the bundle.
+    """
     bundle = open_bundle(folder)
     answers = ask_all(folder, bundle, test)
+    original = answers.late if original is None else original
     single = Execution(folder, bundle.contract, threads=1, batch=1)
     stages_s = time_stages(single, bundle, test)
     leave_s, whole_s = leaving_times(stages_s, bundle)
@@ -193,7 +207,7 @@ def measure_all(
             promise = Promise(risk, CONFIDENCE)
             found = certify(scores.rows(np.arange(HALF)), path, promise)
             timed = measure == bundle.advice.exits[0].confidence
-            half = on_other_half(scores, found, leave_s, whole_s)
+            half = on_other_half(scores, original, found, leave_s, whole_s)
             if timed:
                 half |= time_half(single, bundle, test, found, measure)
             figures["halves"].append({"measure": measure, "risk": risk, **half})
@@ -344,18 +358,25 @@ def answer_early(
 
 
 def on_other_half(
-    scores: ExitScores, found: Certificate, leave_s: Array, whole_s: float
+    scores: ExitScores, original: Array, found: Certificate, leave_s: Array, whole_s: float
 ) -> dict[str, Any]:
-    """Return what certified thresholds do on the second half."""
+    """Return what certified thresholds do on the second half.
+
+    The promise is against the network behind the exits; where that has learned with them, what it
+    lost itself against the `original` one is no part of the promise.
+    """
     rest = scores.rows(np.arange(HALF, len(scores.late)))
     leaves = rest.leaves_at(found.thresholds)
-    lost = rest.lost(found.thresholds)
+    score = rest.late - rest.lost(found.thresholds)
+    change, against = (paired_change(score, whole) for whole in (rest.late, original[HALF:]))
     return {
         "thresholds": list(found.thresholds),
         "leaves": (np.bincount(leaves, minlength=len(leave_s)) / len(leaves)).tolist(),
-        "accuracy": float((rest.late - lost).mean()),
-        "change_points": -100 * float(lost.mean()),
-        "change_95": 100 * NORMAL_95 * float(lost.std() / np.sqrt(len(lost))),
+        "accuracy": float(score.mean()),
+        "change_points": change.points,
+        "change_95": change.interval,
+        "against_original_points": against.points,
+        "against_original_95": against.interval,
         "speed_up_by_stages": float(whole_s / leave_s[leaves].mean()),
     }
 

@@ -20,8 +20,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from paired import NORMAL_95
 from results import parser, report, shared_data
-from splits import HALF, NORMAL_95, SPLITS
+from splits import HALF, SPLITS
 
 from splitnet.builder.build import BuildConfig, build
 from splitnet.builder.data import Dataset, load_data

@@ -7,19 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import exp, inf, log, nan
+from math import exp, log, nan
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from paired import paired_change
 from scipy.interpolate import PchipInterpolator
 
 Right = NDArray[np.bool_]
 Bytes = NDArray[np.int64]
 Rows = NDArray[np.int64]
-
-NORMAL_95 = 1.96
-"""Quantile of the normal distribution for an interval of 95 %."""
 
 RESAMPLINGS = 200
 """Draws of the bootstrap (Efron 1979)."""
@@ -56,13 +54,6 @@ class Curve:
         )
 
 
-class Change(NamedTuple):
-    """A mean of paired differences and half of its 95 % interval, in points."""
-
-    points: float
-    interval: float
-
-
 class Rate(NamedTuple):
     """Bytes of a curve by those of another one at the same accuracy, minus 1.
 
@@ -84,14 +75,6 @@ class Rate(NamedTuple):
     worst: float = nan
     best: float = nan
     reason: str = ""
-
-
-def paired_change(right: Right, reference: Right) -> Change:
-    """Return how `right` differs from `reference` on the same samples."""
-    differences = right.astype(np.float64) - reference
-    spread = differences.std(ddof=1) if len(differences) > 1 else inf
-    interval = NORMAL_95 * spread / np.sqrt(len(differences))
-    return Change(100 * float(differences.mean()), 100 * float(interval))
 
 
 def front(nbytes: Sequence[float], accuracy: Sequence[float]) -> list[tuple[float, float]]:

@@ -86,7 +86,12 @@ def _stage(rows: PathRows) -> Stage:
 
 def _from_arrays(file: Path, name: str) -> Learned:
     with np.load(file) as arrays:
-        right, nbytes = arrays["score"] > 0.5, arrays["nbytes"].astype(np.int64)
+        if missing := {"score", "nbytes"} - set(arrays.files):
+            raise SystemExit(f"{file} has no {' and no '.join(sorted(missing))}")
+        score, nbytes = arrays["score"], arrays["nbytes"].astype(np.int64)
+        right = score > 0.5
+        if not np.array_equal(right, score):
+            raise SystemExit(f"{file}: scores between 0 and 1; an answer is right or wrong here")
         rows = arrays["rows"] if "rows" in arrays else np.arange(right.shape[1])
     if right.shape != nbytes.shape or rows.shape != right.shape[1:]:
         raise SystemExit(f"{file}: score {right.shape}, nbytes {nbytes.shape}, rows {rows.shape}")
@@ -97,6 +102,11 @@ def _from_arrays(file: Path, name: str) -> Learned:
 def _within(learned: Learned, first: int, count: int) -> Learned:
     rows = learned.rows + first
     inside = np.flatnonzero(rows < count)
+    if first and len(inside) < len(rows):
+        raise SystemExit(
+            f"{learned.curve.name}: with @{first} its samples end at {rows.max() + 1} of {count} "
+            f"test images; give the row with which its test data began"
+        )
     if not inside.size:
         raise SystemExit(f"{learned.curve.name} has no sample among the first {count} test images")
     return Learned(learned.curve.at(inside), rows[inside])

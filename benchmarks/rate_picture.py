@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from rate_curves import Curve, Right, paired_change
+from paired import paired_change
+from rate_curves import Curve, Right
 
 SIZE_INCHES, DPI = (9.0, 6.0), 120
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#666666")

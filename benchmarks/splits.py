@@ -16,11 +16,11 @@ HALF = 2400
 """Test images that certify; the others tell what came of it."""
 
 SPLITS = 100
-NORMAL_95 = 1.96
+"""Random splits."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Kept:
+class Outcomes:
     """What certified thresholds did on each of the other halves.
 
     Attributes
@@ -48,7 +48,9 @@ class Kept:
         }
 
 
-def on_splits(scores: ExitScores, path: Array, promise: Promise, costs: Array, splits: int) -> Kept:
+def on_splits(
+    scores: ExitScores, path: Array, promise: Promise, costs: Array, splits: int
+) -> Outcomes:
     """Certify on random halves and look at the other half, and at all images.
 
     Parameters
@@ -64,4 +66,4 @@ def on_splits(scores: ExitScores, path: Array, promise: Promise, costs: Array, s
         lost.append(rest.lost(found.thresholds).mean())
         lost_of_all.append(scores.lost(found.thresholds).mean())
         spent.append(costs[rest.leaves_at(found.thresholds), order[HALF:]].mean())
-    return Kept(promise.risk, np.array(lost), np.array(lost_of_all), np.array(spent))
+    return Outcomes(promise.risk, np.array(lost), np.array(lost_of_all), np.array(spent))

@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from paired import Change, paired_change
 from results import parser, report, shared_data
-from splits import HALF, NORMAL_95, SPLITS, on_splits
+from splits import HALF, SPLITS, on_splits
 
 from splitnet.builder.data import load_data
 from splitnet.builder.execution import Execution
@@ -82,23 +83,20 @@ def measure(
     found = certify(scores.rows(np.arange(HALF)), path, Promise(risk, CONFIDENCE))
     rest = scores.rows(np.arange(HALF, len(scores.late)))
     leaves, lost = rest.leaves_at(found.thresholds), rest.lost(found.thresholds)
-    against_whole = rest.late - lost - whole[HALF:]
+    score = rest.late - lost
     return {
         "thresholds": list(found.thresholds),
         "stops": (np.bincount(leaves, minlength=len(costs)) / len(leaves)).tolist(),
         "bytes": float(costs[:, HALF:][leaves, np.arange(len(leaves))].mean()),
         "bytes_of_all_parts": float(costs[-1, HALF:].mean()),
-        "accuracy": float((rest.late - lost).mean()),
-        **_with_interval("change", -lost),
-        **_with_interval("against_whole", against_whole),
+        "accuracy": float(score.mean()),
+        **_named("change", paired_change(score, rest.late)),
+        **_named("against_whole", paired_change(score, whole[HALF:])),
     }
 
 
-def _with_interval(name: str, changes: Array) -> dict[str, float]:
-    return {
-        f"{name}_points": 100 * float(changes.mean()),
-        f"{name}_95": 100 * NORMAL_95 * float(changes.std() / np.sqrt(len(changes))),
-    }
+def _named(name: str, change: Change) -> dict[str, float]:
+    return {f"{name}_points": change.points, f"{name}_95": change.interval}
 
 
 def split_figures(

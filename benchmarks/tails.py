@@ -19,14 +19,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from paired import paired_change
 from results import parser, report
-from splits import NORMAL_95
 
 from splitnet.training.results import ROWS, Folder
 
 Array = NDArray[Any]
 
 TARGET_POINTS = 0.7
+"""What a network behind the frozen encoder may lose at any level."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,31 +78,47 @@ def main() -> int:
 
 def compare(frozen: Path, own: Path) -> dict[str, Any]:
     """Return the differences at each level of the frozen encoder."""
+    made = [Folder(folder).results() for folder in (frozen, own)]
+    if made[0].network != made[1].network or made[0].settings["test"] != made[1].settings["test"]:
+        raise SystemExit(f"error: {frozen} and {own} are of other networks or other test data")
     one, other = read_levels(frozen), read_levels(own)
     rows = []
     for name, score, nbytes in zip(one.names, one.score, one.nbytes, strict=True):
         beside = other.at(float(nbytes))
-        changes = 100 * (score - beside)
+        change = paired_change(score, beside)
         rows.append(
             {
                 "level": name,
                 "bytes": float(nbytes),
                 "accuracy": 100 * float(score.mean()),
                 "own": 100 * float(beside.mean()),
-                "difference": float(changes.mean()),
-                "interval": NORMAL_95 * float(changes.std() / np.sqrt(len(changes))),
+                "difference": change.points,
+                "interval": change.interval,
+                "extrapolated": not other.nbytes[0] <= nbytes <= other.nbytes[-1],
             }
         )
-    whole = Folder(frozen).results().teacher[1]
-    return {"frozen": frozen.name, "own": own.name, "teacher": whole, "levels": rows}
+    return {
+        "frozen": frozen.name,
+        "own": own.name,
+        "network": 100 * float(made[0].teacher[1] or 0),
+        "levels": rows,
+    }
 
 
 def read_levels(folder: Path) -> Levels:
-    """Return the levels of results; one of several parts is left out."""
+    """Return the levels of results; one of several parts is left out.
+
+    Raises
+    ------
+    SystemExit
+        There are fewer than two.
+    """
     results = Folder(folder).results()
     with np.load(folder / ROWS) as rows:
         score, nbytes = rows["score"].astype(float), rows["nbytes"].mean(axis=1)
     kept = [i for i, level in enumerate(results.levels) if level.codec["id"] != "embedded"]
+    if len(kept) < 2:
+        raise SystemExit(f"error: {folder} has fewer than two levels to compare")
     order = sorted(kept, key=lambda i: float(nbytes[i]))
     return Levels(tuple(results.levels[i].name for i in order), score[order], nbytes[order])
 

@@ -113,7 +113,7 @@ def main_build(argv: Sequence[str] | None = None) -> int:
         "--interest-recall", metavar="X", help="certify this share of what is of interest (0.99)"
     )
     parser.add_argument("--interest-confidence", metavar="X", help="confidence of that (0.95)")
-    parser.add_argument("--threads", metavar="N", help="threads of the trainings (1)")
+    parser.add_argument("--threads", metavar="N", help="threads of trainings and fits (1)")
     parser.add_argument("--seed", metavar="N", help="seed of splits and trainings (0)")
     parser.add_argument(
         "--force", action="store_true", default=None, help="replace the bundle at --out"

@@ -39,13 +39,13 @@ def check_overlap(roles: Roles) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def check_learned_from(known: Collection[bytes], what: str, roles: Roles) -> tuple[str, ...]:
+def check_learned_from(known: Collection[bytes] | None, what: str, roles: Roles) -> tuple[str, ...]:
     """Return what a person should know of samples that something was trained on elsewhere.
 
     Parameters
     ----------
     known
-        Digests of its training samples.
+        Digests of its training samples, ``None`` if nobody kept them.
     what
         Its name for people.
 
@@ -54,6 +54,8 @@ def check_learned_from(known: Collection[bytes], what: str, roles: Roles) -> tup
     ConfigError
         More than `MAX_OVERLAP` of the calibration or of the test data is among them.
     """
+    if known is None:
+        return (f"it is not known what {what} learned from: calibrate and test on other data",)
     notes = []
     for role, data in (("calibration", roles.calibration), ("test", roles.test)):
         same = sum(digest in known for digest in data.digests)

@@ -68,6 +68,9 @@ class _PathTrainer:
         self._folder = setting.folder
         self._network = setting.network
         config = self._config = setting.config
+        self._begun_with = _samples_of(config.begin)
+        if self._begun_with is None:
+            setting.notes.append(f"it is not known what {config.begin} learned from")
         self._session = Session(
             Task(
                 recipe,
@@ -93,7 +96,7 @@ class _PathTrainer:
             self._session.run(checkpoint, kept, self._folder.note)
         levels, found, rows = self._levels()
         results = self._results(found, time.monotonic() - began_s)
-        self._folder.keep_samples(self._setting.samples)
+        self._folder.keep_samples([*self._setting.samples, *(self._begun_with or ())])
         self._folder.keep_rows(rows)
         self._folder.finish(results, levels, self._session.student.state_dict())
         if find_spec("matplotlib") is not None:
@@ -183,6 +186,13 @@ class _PathTrainer:
             "encoder": front + count_flops(self._session.student.encoder, self._example_source()),
             "network": whole,
         }
+
+
+def _samples_of(begin: str | None) -> frozenset[bytes] | None:
+    """Return digests of what the weights to begin with learned from, ``None`` if nobody knows."""
+    if begin is None:
+        return frozenset()
+    return Folder(Path(begin)).samples() if Path(begin).is_dir() else None
 
 
 def _weights(place: Path, parts: Sequence[str]) -> dict[str, Tensor]:

@@ -65,8 +65,10 @@ def _train(arguments: argparse.Namespace) -> int:
 
 
 def _what_is_left(recipe: Path, out: Path) -> str:
-    from splitnet.training.results import CHECKPOINT
+    from splitnet.training.results import CHECKPOINT, RESULTS
 
+    if (out / RESULTS).exists():
+        return f"the results in {out} are finished"
     if not (out / CHECKPOINT).exists():
         return "nothing was trained yet"
     return f"splitnet train {recipe} --out {out} --resume goes on from where it was"

@@ -36,7 +36,7 @@ class TrainConfig:
     flip, shift, mix, cutmix, views
         Changed copies of the training data, see `Views`.
     threads, device, bf16
-        Threads of torch, ``cpu`` or ``cuda``, and convolutions in bfloat16.
+        Threads of torch and of linear algebra, ``cpu`` or ``cuda``, and convolutions in bfloat16.
     begin
         Results or weights of the same recipe to begin with.
     begin_parts

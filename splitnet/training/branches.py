@@ -2,7 +2,8 @@
 
 A frozen network stays what it was: exits are then advice of a bundle and its contract does not
 change. A network that learns with them gives better features to early exits, but is another
-network: every path of its bundle is new, and what it loses itself counts as a loss.
+network: every path of its bundle is new, and the promise of its exits is against that network, so
+that what it lost itself comes on top.
 
 Sources: Teerapittayanon et al., "BranchyNet", ICPR 2016 (joint training, weights of branches);
 Phuong and Lampert, "Distillation-based training for multi-exit architectures", ICCV 2019 (the

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import threading
 import time
@@ -17,6 +18,8 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from splitnet.errors import TrainingError
+
+_log = logging.getLogger(__name__)
 
 EVERY_S = 60.0
 """What ends a training without a signal that it sees costs at most so much of it."""
@@ -91,6 +94,7 @@ class Checkpoint:
         def keep(number: int, frame: object) -> None:
             self.interrupted = True
             signal.signal(signal.SIGINT, before)
+            _log.warning("interrupted: ends behind the next step, with its state; again: at once")
 
         signal.signal(signal.SIGINT, keep)
         try:

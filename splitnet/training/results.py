@@ -129,8 +129,8 @@ class Folder:
             raise TrainingError(f"cannot write {self.path}: {error.strerror}") from error
 
     def forget(self) -> None:
-        """Delete the history and the checkpoint of a training that begins anew."""
-        for name in (HISTORY, CHECKPOINT, RESULTS, WEIGHTS):
+        """Delete what a training before left, when one begins anew."""
+        for name in (HISTORY, CHECKPOINT, RESULTS, WEIGHTS, ROWS, SAMPLES):
             (self.path / name).unlink(missing_ok=True)
 
     def note(self, record: Record) -> None:
@@ -195,11 +195,19 @@ class Folder:
         """Keep digests of the training samples."""
         (self.path / SAMPLES).write_bytes(b"".join(digests))
 
-    def samples(self) -> frozenset[bytes]:
-        """Return the digests of the training samples (raises `TrainingError`)."""
+    def samples(self) -> frozenset[bytes] | None:
+        """Return the digests of the training samples, ``None`` if they were not kept.
+
+        Raises
+        ------
+        TrainingError
+            They cannot be read.
+        """
         file = self.path / SAMPLES
         try:
             found = file.read_bytes()
+        except FileNotFoundError:
+            return None
         except OSError as error:
             raise TrainingError(f"cannot read {file}: {error.strerror}; train again") from error
         starts = range(0, len(found), DIGEST_BYTES)

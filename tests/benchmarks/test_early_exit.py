@@ -38,7 +38,7 @@ def test_halves_and_splits(scores: ExitScores) -> None:
 
     path, promise = threshold_path([1.0], 50), Promise(0.02)
     found = certify(scores.rows(np.arange(HALF)), path, promise)
-    half = early_exit.on_other_half(scores, found, LEAVE_S, WHOLE_S)
+    half = early_exit.on_other_half(scores, scores.late, found, LEAVE_S, WHOLE_S)
     assert sum(half["leaves"]) == pytest.approx(1.0)
     mean_s = LEAVE_S @ half["leaves"]
     assert half["speed_up_by_stages"] == pytest.approx(WHOLE_S / mean_s)

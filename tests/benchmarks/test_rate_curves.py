@@ -30,7 +30,7 @@ def curve(name: str, settings: dict[int, int]) -> Any:
 
 
 def test_a_paired_interval_is_that_of_the_differences() -> None:
-    from rate_curves import paired_change
+    from paired import paired_change
 
     reference = np.arange(SAMPLES) < 900
     assert paired_change(reference, reference) == (0.0, 0.0)
@@ -40,7 +40,7 @@ def test_a_paired_interval_is_that_of_the_differences() -> None:
 
 
 def test_a_paired_interval_covers_the_truth() -> None:
-    from rate_curves import paired_change
+    from paired import paired_change
 
     rng = np.random.default_rng(0)
     covered = 0
@@ -53,7 +53,7 @@ def test_a_paired_interval_covers_the_truth() -> None:
 
 
 def test_one_sample_tells_nothing() -> None:
-    from rate_curves import paired_change
+    from paired import paired_change
 
     assert paired_change(np.array([True]), np.array([False])).interval == np.inf
 

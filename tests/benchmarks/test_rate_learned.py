@@ -46,16 +46,20 @@ def test_results_of_a_training(tmp_path: Path) -> None:
 def test_a_name_and_a_first_row(file: Path) -> None:
     from rate_learned import read_learned
 
-    (found,) = read_learned(f"five levels={file}@98", 100)
-    assert found.curve.name == "five levels" and found.rows.tolist() == [98, 99]
-    assert found.curve.points[0].right.tolist() == [True, False]
+    (found,) = read_learned(f"five levels={file}@97", 100)
+    assert found.curve.name == "five levels" and found.rows.tolist() == [97, 98, 99]
+    assert found.curve.points[0].right.tolist() == [True, False, True]
+    with pytest.raises(SystemExit, match="with @98 its samples end at 101 of 100 test images"):
+        read_learned(f"{file}@98", 100)
 
 
 def test_no_sample_in_common(file: Path) -> None:
     from rate_learned import read_learned
 
+    with np.load(file) as arrays:
+        np.savez(file, **arrays, rows=np.array([50, 51, 52]))
     with pytest.raises(SystemExit, match="no sample among the first 50"):
-        read_learned(f"{file}@50", 50)
+        read_learned(str(file), 50)
 
 
 def test_arrays_that_do_not_fit(tmp_path: Path) -> None:
@@ -63,6 +67,12 @@ def test_arrays_that_do_not_fit(tmp_path: Path) -> None:
 
     np.savez(tmp_path / "bad.npz", score=np.ones((2, 3), bool), nbytes=np.ones((2, 4), int))
     with pytest.raises(SystemExit, match=r"score \(2, 3\), nbytes \(2, 4\)"):
+        read_learned(str(tmp_path / "bad.npz"), 100)
+    np.savez(tmp_path / "bad.npz", right=np.ones((2, 3), bool), nbytes=np.ones((2, 3), int))
+    with pytest.raises(SystemExit, match=r"bad.npz has no score"):
+        read_learned(str(tmp_path / "bad.npz"), 100)
+    np.savez(tmp_path / "bad.npz", score=np.full((2, 3), 0.6), nbytes=np.ones((2, 3), int))
+    with pytest.raises(SystemExit, match=r"an answer is right or wrong here"):
         read_learned(str(tmp_path / "bad.npz"), 100)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from splitnet.builder.train_cli import main
+from splitnet.training.checkpoints import read_tensors
 from splitnet.training.entropic import Entropic
 from splitnet.training.loop import Loss
 from splitnet.training.recipe import Batch, Stage, Student
@@ -104,7 +106,7 @@ class _Stopping(Entropic):
     def loss(self, stage: Stage, student: Student, batch: Batch) -> Loss:
         if stage.answers and _Stopping.stop:
             _Stopping.stop = False
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
         return super().loss(stage, student, batch)
 
 
@@ -116,6 +118,8 @@ def test_an_interrupted_training_goes_on(
         patch.setattr("splitnet.registry.load", lambda kind, name: _Stopping)
         assert main([str(recipe), "--out", str(out)]) == 130
     assert f"--out {out} --resume goes on from where it was" in _error(capsys)
+    facts = read_tensors(out / "checkpoint.safetensors").facts
+    assert (facts["stage"], facts["at"]["step"]) == (1, 1), "behind the step of the interrupt"
     assert main([str(recipe), "--out", str(out)]) == 2
     assert "give --resume to go on with it" in _error(capsys)
     assert main([str(recipe), "--out", str(out), "--resume"]) == 0
@@ -159,11 +163,21 @@ def test_a_loss_of_nan_names_the_last_good_state(
 
 def test_weights_to_begin_with(trained: Path, images: Path, tmp_path: Path) -> None:
     table = ENTROPIC.replace("= 8", "= 0").replace("= 3", "= 0").replace("epochs = 1", "epochs = 0")
-    recipe = write_recipe(
-        tmp_path / "r.toml", images, "entropic", table, target="stage1", begin=str(trained)
-    )
+    begun = shutil.copytree(trained, tmp_path / "begun")
+    Folder(begun).keep_samples([b"learned long ago"])
+    place = {"target": "stage1", "begin": str(begun)}
+    recipe = write_recipe(tmp_path / "r.toml", images, "entropic", table, **place)
     assert main([str(recipe), "--out", str(tmp_path / "out"), "--json"]) == 0
-    assert Folder(tmp_path / "out").results().levels == Folder(trained).results().levels
+    found = Folder(tmp_path / "out")
+    assert found.results().levels == Folder(trained).results().levels
+    learned_from = Folder(trained).samples()
+    assert learned_from and found.samples() == learned_from | {b"learned long ago"}
+
+    place["begin"] = str(begun / "weights.safetensors")
+    recipe = write_recipe(tmp_path / "r.toml", images, "entropic", table, **place)
+    assert main([str(recipe), "--out", str(tmp_path / "file"), "--json"]) == 0
+    *_, note = Folder(tmp_path / "file").results().notes
+    assert note == f"it is not known what {place['begin']} learned from"
 
 
 def test_one_encoder_serves_another_network(trained: Path, images: Path, tmp_path: Path) -> None:

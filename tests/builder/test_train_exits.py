@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from splitnet.console import Silent
 from splitnet.errors import ConfigError, ModelError, TrainingError
 from splitnet.runtime.directory import open_bundle
 from splitnet.training.branches import Branches, branch_answers
+from splitnet.training.checkpoints import read_tensors
 from splitnet.training.exit_results import ExitResults
 from splitnet.training.results import Folder
 from splitnet.training.teacher import Arithmetic
@@ -254,12 +256,14 @@ def test_an_interrupted_training_goes_on(
     def stop(branches: Branches, data: Data, arithmetic: Arithmetic) -> list[NDArray[Any]]:
         calls.append(1)
         if len(calls) == 5:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
         return branch_answers(branches, data, arithmetic)
 
     with monkeypatch.context() as patch:
         patch.setattr(module, stop)
         assert main([str(recipe), "--out", str(out)]) == 130
+    at = read_tensors(out / "checkpoint.safetensors").facts["at"]
+    assert at["batch"] == 1, "behind the first step after the interrupt"
     assert main([str(recipe), "--out", str(out), "--resume"]) == 0
     expected, found = Folder(trained).weights(), Folder(out).weights()
     assert expected.keys() == found.keys()

@@ -5,14 +5,24 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from splitnet.codecs.tables import hash_of
 from splitnet.errors import TrainingError
+from splitnet.runtime.samples import DIGEST_BYTES
 from splitnet.training.levels import FittedLevel
 from splitnet.training.recipe import Form
-from splitnet.training.results import RESULTS, TABLES, WEIGHTS, Folder, LevelResult, Results
+from splitnet.training.results import (
+    RESULTS,
+    TABLES,
+    WEIGHTS,
+    Folder,
+    LevelResult,
+    LevelRows,
+    Results,
+)
 from splitnet.training.session import Record
 
 TABLE = b"a table"
@@ -56,10 +66,18 @@ def test_the_history_grows_until_it_is_forgotten(folder: Folder) -> None:
         folder.note(Record("features", epoch, 0.5, {}, (0.5,), (10.0,)))
     history = folder.path / "history.jsonl"
     assert len(history.read_text().splitlines()) == 2
+    folder.keep_samples([bytes(DIGEST_BYTES)])
+    folder.keep_rows([LevelRows(np.ones(2), np.ones(2, np.int64))])
+    folder.checkpoint.write_bytes(b"")
     folder.forget()
-    assert [path.name for path in folder.path.iterdir()] == ["recipe.toml", TABLES] or not (
-        history.exists() or (folder.path / RESULTS).exists()
-    )
+    assert {path.name for path in folder.path.iterdir()} <= {"recipe.toml", TABLES}
+
+
+def test_samples_that_nobody_kept_are_not_known(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    assert folder.samples() is None
+    folder.keep_samples([b"a" * DIGEST_BYTES, b"b" * DIGEST_BYTES])
+    assert folder.samples() == frozenset({b"a" * DIGEST_BYTES, b"b" * DIGEST_BYTES})
 
 
 def test_an_unfinished_training_says_how_to_go_on(tmp_path: Path) -> None:
