@@ -51,6 +51,36 @@ def check_positive(settings: object, *names: str) -> None:
             raise ConfigError(f"{option(name)} is {value}, it must be above 0 and finite")
 
 
+def check_not_negative(settings: object, *names: str) -> None:
+    """Refuse a number of `settings` that is below 0, or not finite.
+
+    Raises
+    ------
+    ConfigError
+        The message names the setting.
+    """
+    for name in names:
+        value = getattr(settings, name)
+        if not 0 <= value < inf:
+            raise ConfigError(f"{name} is {value:g}, must not be negative, and finite")
+
+
+def check_tables(file: Path, *known: str) -> None:
+    """Refuse a TOML file that holds anything but the tables `known`.
+
+    Raises
+    ------
+    ConfigError
+        The message names the nearest known one.
+    """
+    strange = [name for name in read_tables(file) if name not in known]
+    if strange:
+        wanted = " and ".join(f"[{name}]" for name in known)
+        raise ConfigError(
+            f"{file}: unknown table [{strange[0]}]{nearest(strange[0], known)}; it takes {wanted}"
+        )
+
+
 def load_config(
     cls: type[T],
     section: str,
@@ -100,16 +130,20 @@ def load_config(
     return cls(**values)
 
 
-def _from_file(file: Path | None, section: str) -> Mapping[str, Any]:
-    if file is None:
-        return {}
+def read_tables(file: Path) -> Mapping[str, Any]:
+    """Return the content of a TOML file (raises `ConfigError`)."""
     try:
-        tables = tomllib.loads(file.read_text())
+        return tomllib.loads(file.read_text())
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {file}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} is not a TOML file: {error}") from error
-    table = tables.get(section, {})
+
+
+def _from_file(file: Path | None, section: str) -> Mapping[str, Any]:
+    if file is None:
+        return {}
+    table = read_tables(file).get(section, {})
     if not isinstance(table, dict):
         raise ConfigError(f"{file}: [{section}] must be a table")
     return {key.replace("-", "_"): value for key, value in table.items()}
@@ -132,12 +166,16 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
         return None if value is None else _convert(value, choices[0], where)
     if get_origin(hint) is tuple:
         items = value.split(",") if isinstance(value, str) else value
+        if not isinstance(items, (list, tuple)):
+            raise ConfigError(f"{where}: {value!r} is not a list")
         return tuple(_convert(item, get_args(hint)[0], where) for item in items)
     try:
         if hint is bool:
             return _boolean(value)
         if hint in (int, float, str, Path):
             if hint is not str and isinstance(value, bool):
+                raise ValueError
+            if hint is int and isinstance(value, float) and not value.is_integer():
                 raise ValueError
             return hint(value)
     except (TypeError, ValueError, OverflowError):

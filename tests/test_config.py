@@ -48,6 +48,7 @@ def test_text_becomes_the_annotated_type() -> None:
         ({"bind": "x", "limt": 1}, "^--limt: unknown setting .did you mean 'limit'"),
         ({"bind": "x", "limit": "many"}, "^--limit: 'many' is not a whole number"),
         ({"bind": "x", "limit": True}, "True is not a whole number"),
+        ({"bind": "x", "limit": 2.9}, "2.9 is not a whole number"),
         ({"bind": "x", "loud": "perhaps"}, "not true or false"),
         ({"bind": "x", "rate_hz": "fast"}, "^--rate-hz: 'fast' is not a number"),
     ],

@@ -139,10 +139,11 @@ def load_student(folder: Folder, results: Results, network: Network) -> Student:
     Raises
     ------
     TrainingError
-        The weights are damaged, or of another student.
+        Its recipe is none of a path, or the weights are damaged or of another student.
     """
     recipe = registry.load("recipes", results.recipe)
-    assert isinstance(recipe, type) and issubclass(recipe, Recipe)
+    if not (isinstance(recipe, type) and issubclass(recipe, Recipe)):
+        raise TrainingError(f"{folder.path}: {results.recipe!r} is no recipe of a learned path")
     config = load_config(recipe.Config, results.recipe, options=results.config)
     student = recipe(config).student(results.form, network.part(results.target, [OUTPUT]))
     try:

@@ -10,12 +10,14 @@ from typing import Any
 import torch
 
 from splitnet import registry
-from splitnet.config import check_positive, load_config
+from splitnet.config import check_not_negative, check_positive, check_tables, load_config
 from splitnet.errors import ConfigError
 from splitnet.training.addressing import INPUT
 from splitnet.training.exit_recipe import Exits
 from splitnet.training.recipe import Recipe
 from splitnet.training.views import Views
+
+LARGEST_NUMBER, MOST_THREADS = 2**31 - 1, 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +70,17 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check_positive(self, "batch", "threads")
-        for name in ("shift", "views", "seed"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}, must not be negative")
-        if min(self.mix, self.cutmix) < 0 or self.mix + self.cutmix > 1:
+        check_not_negative(self, "shift", "views", "seed")
+        for name in ("batch", "threads", "shift", "views", "seed"):
+            most = MOST_THREADS if name == "threads" else LARGEST_NUMBER
+            if getattr(self, name) > most:
+                raise ConfigError(f"{name} is {getattr(self, name)}, must be at most {most}")
+        if not (self.mix >= 0 and self.cutmix >= 0 and self.mix + self.cutmix <= 1):
             raise ConfigError(
                 f"mix is {self.mix:g} and cutmix {self.cutmix:g}, must be shares of the samples"
             )
+        if self.begin_parts and self.begin is None:
+            raise ConfigError("begin_parts names parts of what begin names, and there is no begin")
         if self.device != "cpu" and not (
             self.device.partition(":")[0] == "cuda" and torch.cuda.is_available()
         ):
@@ -98,6 +104,7 @@ def read_recipe(file: Path, device: str | None = None) -> tuple[TrainConfig, Rec
     recipe = registry.load("recipes", config.recipe)
     if not (isinstance(recipe, type) and issubclass(recipe, (Recipe, Exits))):
         raise ConfigError(f"the recipe {config.recipe!r} is registered as {recipe!r}, no Recipe")
+    check_tables(file, "train", config.recipe)
     return config, recipe(load_config(recipe.Config, config.recipe, file=file))
 
 

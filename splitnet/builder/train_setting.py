@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from splitnet.builder.data import Dataset, Roles, load_roles
 from splitnet.builder.execution import prepare_row
+from splitnet.builder.labelling import check_labels
 from splitnet.builder.overlap import check_overlap
 from splitnet.builder.torch_source import build_module
 from splitnet.builder.train_config import TrainConfig, views_of
@@ -27,6 +28,7 @@ from splitnet.training.checkpoints import Checkpoint, Kept
 from splitnet.training.results import Folder
 from splitnet.training.teacher import Arithmetic, Teacher, check_teacher, hash_modules
 from splitnet.training.views import Data, Views
+from splitnet.values import TensorSpec
 
 CACHE = "teacher"
 """Folder beside the results in which all trainings keep what their teachers said."""
@@ -47,7 +49,7 @@ class Setting:
     Raises
     ------
     ConfigError
-        Roles share samples.
+        Roles share samples, or a label is none of the network's.
     ModelError
         The network cannot be followed, or its teacher is no better than chance.
     """
@@ -71,9 +73,11 @@ class Setting:
         )
         self.views = views_of(config)
         self.teacher = Teacher([module, *others], self.arithmetic, folder.path.parent / CACHE)
-        self.teacher_score = check_teacher(
-            self.teacher.answers(self.calibration, Views(), 0, progress), self.calibration.labels
-        )
+        answers = self.teacher.answers(self.calibration, Views(), 0, progress)
+        output = TensorSpec("answers", "float32", ("N", *answers.shape[1:]))
+        for data in (roles.training, roles.calibration, roles.test):
+            check_labels(data, output)
+        self.teacher_score = check_teacher(answers, self.calibration.labels)
 
     def truth(self, data: Data) -> NDArray[np.int64]:
         """Return the labels of some data; without any, the teacher's answers."""
@@ -96,10 +100,10 @@ class Setting:
         text
             The file of the training.
         """
-        self.folder.begin(text)
         checkpoint = Checkpoint(self.folder.checkpoint, self._key(recipe_config))
         kept = checkpoint.load() if resume else None
-        if not resume:
+        self.folder.begin(text)
+        if kept is None:
             self.folder.forget()
         return checkpoint, kept
 

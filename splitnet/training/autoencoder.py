@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from splitnet.config import check_positive
+from splitnet.config import check_not_negative, check_positive
 from splitnet.errors import ConfigError
 from splitnet.training.bottleneck import Bottleneck
 from splitnet.training.loop import Loss
@@ -34,6 +34,7 @@ class AutoencoderConfig:
 
     def __post_init__(self) -> None:
         check_positive(self, "rate")
+        check_not_negative(self, "epochs")
 
 
 class Autoencoder(Recipe):

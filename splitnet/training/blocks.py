@@ -161,6 +161,12 @@ def block_transform(images: Tensor, size: int) -> tuple[Tensor, Tensor]:
     return transform.float(), mean.reshape(channels, size, size).float()
 
 
+def check_widths(*widths: tuple[int, ...]) -> None:
+    """Raise `ConfigError` unless each list names at least one width, all of them positive."""
+    if not all(widths) or min(width for each in widths for width in each) < 1:
+        raise ConfigError("encoder_widths and decoder_widths must name widths of at least 1")
+
+
 def halved(side: int, times: int) -> int:
     """Return a side behind `times` convolutions of stride 2 that keep the border."""
     for _ in range(times):

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from splitnet.config import check_positive
-from splitnet.training.ghnd import Ghnd, check_widths
+from splitnet.config import check_not_negative, check_positive
+from splitnet.training.blocks import check_widths
+from splitnet.training.ghnd import Ghnd
 from splitnet.training.loop import Loss
 from splitnet.training.recipe import DECODER, ENCODER, TAIL, Batch, Stage, Student, imitation_error
 
@@ -43,6 +44,7 @@ class BottleFitConfig:
 
     def __post_init__(self) -> None:
         check_positive(self, "channels", "rate", "fine_rate", "temperature")
+        check_not_negative(self, "epochs", "fine_epochs")
         check_widths(self.encoder_widths, self.decoder_widths)
 
 

@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from splitnet.config import check_positive
+from splitnet.config import check_not_negative, check_positive
 from splitnet.console import Progress
 from splitnet.errors import ConfigError
 from splitnet.training.addressing import INPUT, OUTPUT, Network, run_part
@@ -71,8 +71,7 @@ class BranchConfig:
         check_positive(self, "epochs", "batch", "rate", "temperature")
         if not self.places:
             raise ConfigError("places is empty; name at least one place of the network")
-        if self.network_rate < 0:
-            raise ConfigError(f"network_rate is {self.network_rate:g}, must not be negative")
+        check_not_negative(self, "network_rate")
         if self.weights and len(self.weights) != len(self.places) + 1:
             raise ConfigError(
                 f"weights has {len(self.weights)} numbers for {len(self.places)} exits; one each "

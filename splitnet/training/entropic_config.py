@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import groupby, pairwise
+from math import inf
 from typing import Any
 
 from splitnet.codecs.making import make_codec
-from splitnet.config import check_positive
+from splitnet.config import check_not_negative, check_positive
 from splitnet.errors import CodecError, ConfigError
+from splitnet.training.blocks import check_widths
 
 _NESTED = 1e-3  # by which a step may miss a multiple of another
 
@@ -95,16 +97,19 @@ class EntropicConfig:
             raise ConfigError(
                 f"channels is {self.channels}, must rise from at least 1 where the step stays"
             )
-        if min(self.step_of_level) <= 0 or any(a < b for a, b in pairwise(self.step_of_level)):
-            raise ConfigError(f"steps is {self.steps}, must be above 0 and never rise")
+        steps = self.step_of_level
+        if not all(0 < step < inf for step in steps) or any(a < b for a, b in pairwise(steps)):
+            raise ConfigError(f"steps is {self.steps}, must be above 0, finite, and never rise")
         self._check_embedded()
-        for name in ("rate_weight", "block_step", "hint_weight", "tail_rate", "encoder_blocks"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} is {getattr(self, name):g}, must not be negative")
-        if min(self.level_weights, default=0) < 0:
-            raise ConfigError(f"level_weights is {self.level_weights}, must not be negative")
-        if not self.encoder_widths or not self.decoder_widths:
-            raise ConfigError("encoder_widths and decoder_widths must name at least one width")
+        check_not_negative(self, "rate_weight", "block_step", "hint_weight", "tail_rate")
+        check_not_negative(self, "encoder_blocks", "feature_epochs", "joint_epochs")
+        check_not_negative(self, "decoder_epochs")
+        weights = self.level_weights or (1.0,)
+        if not all(0 <= weight < inf for weight in weights) or not any(weights):
+            raise ConfigError(
+                f"level_weights is {weights}, must be finite, not negative, and one above 0"
+            )
+        check_widths(self.encoder_widths, self.decoder_widths)
 
     def _check_embedded(self) -> None:
         if not self.embedded:

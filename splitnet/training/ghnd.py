@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from splitnet.config import check_positive
-from splitnet.errors import ConfigError
+from splitnet.config import check_not_negative, check_positive
+from splitnet.training.blocks import check_widths
 from splitnet.training.loop import Loss
 from splitnet.training.quantised import EIGHT_BIT_LEVELS, small_student
 from splitnet.training.recipe import (
@@ -53,13 +53,8 @@ class GhndConfig:
 
     def __post_init__(self) -> None:
         check_positive(self, "channels", "rate")
+        check_not_negative(self, "epochs")
         check_widths(self.encoder_widths, self.decoder_widths)
-
-
-def check_widths(*widths: tuple[int, ...]) -> None:
-    """Raise `ConfigError` unless each list names at least one width, all of them positive."""
-    if not all(widths) or min(width for each in widths for width in each) < 1:
-        raise ConfigError("encoder_widths and decoder_widths must name widths of at least 1")
 
 
 class Ghnd(Recipe):

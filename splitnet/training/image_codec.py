@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from splitnet.codecs import header_of, make_codec
-from splitnet.config import check_positive
+from splitnet.config import check_not_negative, check_positive
 from splitnet.errors import ConfigError
 from splitnet.training.loop import Loss
 from splitnet.training.recipe import (
@@ -67,8 +67,7 @@ class ImageCodecConfig:
             raise ConfigError(f"codec is {self.codec!r}, must be one of {', '.join(EFFORT)}")
         if not self.qualities or any(a >= b for a, b in pairwise(self.qualities)):
             raise ConfigError(f"qualities is {self.qualities}, must rise and hold at least one")
-        if self.hint_weight < 0:
-            raise ConfigError(f"hint_weight is {self.hint_weight:g}, must not be negative")
+        check_not_negative(self, "hint_weight", "epochs")
 
     def levels(self) -> tuple[dict[str, Any], ...]:
         """Return the codec of each level, the one of most bytes first."""

@@ -6,9 +6,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -122,15 +124,13 @@ class Folder:
 
     def begin(self, recipe: str) -> None:
         """Make the folder and keep the recipe's text."""
-        try:
+        with _writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            (self.path / RECIPE).write_text(recipe)
-        except OSError as error:
-            raise TrainingError(f"cannot write {self.path}: {error.strerror}") from error
+        _replace(self.path / RECIPE, recipe.encode())
 
     def forget(self) -> None:
         """Delete what a training before left, when one begins anew."""
-        for name in (HISTORY, CHECKPOINT, RESULTS, WEIGHTS, ROWS, SAMPLES):
+        for name in (HISTORY, CHECKPOINT, RESULTS, WEIGHTS, ROWS, SAMPLES, PLOT):
             (self.path / name).unlink(missing_ok=True)
 
     def note(self, record: Record) -> None:
@@ -139,18 +139,16 @@ class Folder:
 
     def note_line(self, line: Mapping[str, Any]) -> None:
         """Add a JSON object to the history."""
-        with (self.path / HISTORY).open("a") as file:
+        with _writing(self.path / HISTORY), (self.path / HISTORY).open("a") as file:
             file.write(json.dumps(line) + "\n")
 
     def finish(
         self, results: Results, levels: Sequence[FittedLevel], weights: Mapping[str, Tensor]
     ) -> None:
         """Write everything that a bundle needs, and delete the checkpoint."""
-        tables = self.path / TABLES
-        tables.mkdir(exist_ok=True)
         for level in levels:
             for name, content in level.tables.items():
-                (tables / name).write_bytes(content)
+                _replace(self.path / TABLES / name, content)
         self.write(results, weights, {"recipe": results.recipe})
 
     def write(
@@ -159,7 +157,7 @@ class Folder:
         """Write results, a dataclass, and weights, and delete the checkpoint."""
         write_tensors(self.path / WEIGHTS, weights, facts)
         text = json.dumps({"version": VERSION, **to_json(results)}, indent=1, allow_nan=False)
-        (self.path / RESULTS).write_text(text + "\n")
+        _replace(self.path / RESULTS, f"{text}\n".encode())
         self.checkpoint.unlink(missing_ok=True)
 
     def results(self) -> Results:
@@ -193,7 +191,7 @@ class Folder:
 
     def keep_samples(self, digests: Sequence[bytes]) -> None:
         """Keep digests of the training samples."""
-        (self.path / SAMPLES).write_bytes(b"".join(digests))
+        _replace(self.path / SAMPLES, b"".join(digests))
 
     def samples(self) -> frozenset[bytes] | None:
         """Return the digests of the training samples, ``None`` if they were not kept.
@@ -210,15 +208,19 @@ class Folder:
             return None
         except OSError as error:
             raise TrainingError(f"cannot read {file}: {error.strerror}; train again") from error
+        if not found or len(found) % DIGEST_BYTES:
+            raise TrainingError(f"{file} is damaged; train again")
         starts = range(0, len(found), DIGEST_BYTES)
         return frozenset(found[start : start + DIGEST_BYTES] for start in starts)
 
     def keep_rows(self, levels: Sequence[LevelRows]) -> None:
         """Keep what each level did on each test sample, for those who compare sample by sample."""
         score = np.stack([level.score for level in levels]).astype(np.float32)
+        content = io.BytesIO()
         np.savez_compressed(
-            self.path / ROWS, score=score, nbytes=np.stack([level.nbytes for level in levels])
+            content, score=score, nbytes=np.stack([level.nbytes for level in levels])
         )
+        _replace(self.path / ROWS, content.getvalue())
 
     def weights(self) -> dict[str, Tensor]:
         """Return the weights of the student (raises `TrainingError`)."""
@@ -236,6 +238,24 @@ class Folder:
             if hash_of(found[name]) != name:
                 raise TrainingError(f"{file} is damaged; train again")
         return found
+
+
+@contextmanager
+def _writing(file: Path) -> Iterator[None]:
+    """Turn what goes wrong while `file` is written into a `TrainingError`."""
+    try:
+        yield
+    except OSError as error:
+        raise TrainingError(f"cannot write {file}: {error.strerror or error}") from error
+
+
+def _replace(file: Path, content: bytes) -> None:
+    """Write `file` whole or not at all."""
+    partial = file.with_name(f"{file.name}.new")
+    with _writing(file):
+        file.parent.mkdir(exist_ok=True)
+        partial.write_bytes(content)
+        partial.replace(file)
 
 
 def commit() -> str:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from splitnet.bundle.npz import ZIP_DAMAGE
 from splitnet.console import Progress
-from splitnet.errors import ModelError
+from splitnet.errors import ModelError, TrainingError
 from splitnet.training.views import Data, Views
 
 TEACHER_BATCH = 250
@@ -91,10 +91,7 @@ class Teacher:
         if found is None:
             found = self._compute(data, views, number, progress)
             if file is not None:
-                file.parent.mkdir(parents=True, exist_ok=True)
-                partial = file.with_suffix(".new.npy")
-                np.save(partial, found, allow_pickle=False)
-                partial.replace(file)
+                _keep(file, found)
         self._last = (wanted, found)
         return found
 
@@ -135,6 +132,17 @@ def check_teacher(answers: NDArray[Any], labels: NDArray[np.int64] | None) -> fl
             f"alone on {chance:.1%}: check its weights, the preprocessing and the labels"
         )
     return score
+
+
+def _keep(file: Path, answers: NDArray[Any]) -> None:
+    """Write the answers to `file` (raises `TrainingError`)."""
+    partial = file.with_suffix(".new.npy")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        np.save(partial, answers, allow_pickle=False)
+        partial.replace(file)
+    except OSError as error:
+        raise TrainingError(f"cannot write {file}: {error.strerror or error}") from error
 
 
 def _read(file: Path, count: int) -> NDArray[Any] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+from math import nan
 from pathlib import Path
 
 import numpy as np
@@ -207,6 +208,11 @@ def test_one_encoder_serves_another_network(trained: Path, images: Path, tmp_pat
         ({"recipe": "entropy"}, "unknown recipes id 'entropy' (did you mean 'entropic'?)"),
         ({"tarjet": "stage1"}, "tarjet: unknown setting (did you mean 'target'?)"),
         ({"mix": 1.5}, "mix is 1.5 and cutmix 0, must be shares of the samples"),
+        ({"teachers": 5}, "teachers: 5 is not a list"),
+        ({"cutmix": nan}, "must be shares of the samples"),
+        ({"seed": 10**30}, "must be at most 2147483647"),
+        ({"threads": 10**6}, "threads is 1000000, must be at most 1024"),
+        ({"begin_parts": ["encoder"]}, "and there is no begin"),
         ({"batch": 0}, "batch is 0, it must be above 0"),
         ({"device": "tpu"}, "there is no device 'tpu' here"),
         ({"data": "nowhere.npz"}, "there is no data at nowhere.npz"),
@@ -224,6 +230,46 @@ def test_a_wrong_setting_is_one_clear_line(
     assert main([str(recipe), "--out", str(tmp_path / "out")]) != 0
     assert message in _error(capsys)
     assert not (tmp_path / "out" / "results.json").exists()
+
+
+def test_a_strange_table_is_refused(images: Path, tmp_path: Path, capsys: Output) -> None:
+    strange = ENTROPIC.replace("[entropic]", "[entropik]")
+    recipe = write_recipe(tmp_path / "r.toml", images, "entropic", strange, target="stage1")
+    assert main([str(recipe), "--dry-run"]) == 2
+    assert "unknown table [entropik] (did you mean 'entropic'?)" in _error(capsys)
+
+
+def test_labels_that_the_network_does_not_know(
+    images: Path, tmp_path: Path, capsys: Output
+) -> None:
+    with np.load(images) as found:
+        np.savez(tmp_path / "strange.npz", x=found["x"], y=np.where(found["y"] == 1, 99, 0))
+    recipe = write_recipe(tmp_path / "r.toml", tmp_path / "strange.npz", "entropic", ENTROPIC)
+    assert main([str(recipe), "--dry-run"]) == 2
+    assert "has the label 99, the model knows 3 classes" in _error(capsys)
+
+
+def test_a_place_that_cannot_be_written_is_one_line(images: Path, capsys: Output) -> None:
+    recipe, out = images.with_name("r.toml"), images / "below" / "a" / "file"
+    assert main([str(recipe), "--out", str(out)]) == 1
+    assert f"cannot write {images / 'below' / 'a'}" in _error(capsys)
+
+
+def test_what_is_refused_or_begins_anew_mixes_nothing(
+    images: Path, trained: Path, tmp_path: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = shutil.copytree(trained, tmp_path / "results")
+    other = write_recipe(tmp_path / "o.toml", images, "entropic", ENTROPIC, target="stage1", seed=1)
+    _Stopping.stop = True
+    with monkeypatch.context() as patch:
+        patch.setattr("splitnet.registry.load", lambda kind, name: _Stopping)
+        assert main([str(other), "--out", str(out), "--resume", "--force"]) == 130
+    assert not {"results.json", "test.npz", "samples.bin"} & {path.name for path in out.iterdir()}
+    assert len((out / "history.jsonl").read_text().splitlines()) == 3
+    before = (out / "recipe.toml").read_text()
+    assert main([str(images.with_name("r.toml")), "--out", str(out), "--resume"]) == 1
+    assert "belongs to another training" in _error(capsys)
+    assert (out / "recipe.toml").read_text() == before == other.read_text()
 
 
 def test_a_bottleneck_wider_than_its_tensor(images: Path, tmp_path: Path, capsys: Output) -> None:

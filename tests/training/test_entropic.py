@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import nan
 from typing import Any
 
 import numpy as np
@@ -219,14 +220,20 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"channels": (4, 2)}, r"channels is \(4, 2\), must rise"),
     ({"channels": ()}, "must rise"),
     ({"channels": (1, 4, 2), "steps": (2.0, 1.0, 1.0)}, "must rise from at least 1 where"),
-    ({"steps": (1.0, 0.5, 2.0)}, "steps is .*, must be above 0 and never rise"),
+    ({"steps": (1.0, 0.5, 2.0)}, "steps is .*, must be above 0, finite, and never rise"),
     ({"steps": (1.0, 0.5, 0.0)}, "must be above 0"),
+    ({"steps": (nan,) * 3}, "must be above 0, finite"),
     ({"steps": (1.0,)}, "steps has 1 numbers, channels has 3"),
     ({"level_weights": (1.0,)}, "level_weights has 1 numbers, channels has 3"),
-    ({"level_weights": (1.0, -1.0, 1.0)}, "must not be negative"),
+    ({"level_weights": (1.0, -1.0, 1.0)}, "must be finite, not negative, and one above 0"),
+    ({"level_weights": (1.0, nan, 1.0)}, "must be finite"),
+    ({"level_weights": (0.0, 0.0, 0.0)}, "one above 0"),
+    ({"joint_epochs": -3}, "joint_epochs is -3, must not be negative"),
+    ({"rate_weight": nan}, "rate_weight is nan"),
+    ({"decoder_widths": (8, 0, 8)}, "widths of at least 1"),
     ({"tail_rate": -1.0}, "tail_rate is -1, must not be negative"),
     ({"rate": 0.0}, "rate is 0.0, it must be above 0"),
-    ({"encoder_widths": ()}, "at least one width"),
+    ({"encoder_widths": ()}, "widths of at least 1"),
     ({"steps": (3.0, 1.0, 1.0), "embedded": (0, 3)}, "must name levels from 0 to 2"),
     ({"steps": (2.5, 1.0, 1.0), "embedded": (0, 1)}, "not whole multiples of the last"),
     ({"steps": (2.0, 1.0, 1.0), "embedded": (0, 1)}, "odd multiple"),

@@ -76,6 +76,9 @@ def test_the_history_grows_until_it_is_forgotten(folder: Folder) -> None:
 def test_samples_that_nobody_kept_are_not_known(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     assert folder.samples() is None
+    (tmp_path / "samples.bin").write_bytes(b"a" * (DIGEST_BYTES + 3))
+    with pytest.raises(TrainingError, match=r"samples.bin is damaged"):
+        folder.samples()
     folder.keep_samples([b"a" * DIGEST_BYTES, b"b" * DIGEST_BYTES])
     assert folder.samples() == frozenset({b"a" * DIGEST_BYTES, b"b" * DIGEST_BYTES})
 
