@@ -16,7 +16,6 @@ another learned path is quick.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +35,7 @@ from rate_points import (
     resent_curve,
     without_container,
 )
-from results import parser, report
+from results import parser, report, run
 
 from splitnet.training.results import WEIGHTS, Folder
 
@@ -94,9 +93,9 @@ def main() -> int:
     chosen = options.parse_args()
     size, kept = SMALL if chosen.small else FULL, Kept(chosen.keep)
     model = cifar(size.images)
+    learned = [one for text in chosen.learned for one in read_learned(text, len(model.images))]
     whole = _whole(model.judge(), kept)
     curves, skipped = _baselines(model, size, kept, chosen.fine_tuned)
-    learned = [one for text in chosen.learned for one in read_learned(text, len(whole))]
     figures: dict[str, Any] = {
         "images": len(whole),
         "whole_accuracy": round(100 * float(whole.mean()), 3),
@@ -206,4 +205,4 @@ def _mobilenet(size: Size, kept: Kept) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

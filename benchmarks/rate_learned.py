@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 from rate_curves import Curve, Point, Rows
 from rate_stops import Stage, stops_curve
 
 from splitnet.bundle import Bundle, PathRows
 from splitnet.runtime.directory import open_bundle
-from splitnet.training.results import ROWS
+from splitnet.training.results import RESULTS, ROWS
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,8 +48,14 @@ def read_learned(text: str, count: int) -> list[Learned]:
     place, _, first = rest.partition("@")
     path = Path(place)
     own = name or path.stem
-    file = path / ROWS if (path / ROWS).exists() else path
-    found = bundle_curves(open_bundle(path), own) if file.is_dir() else [_from_arrays(file, own)]
+    if first and not first.isdecimal():
+        raise SystemExit(f"error: {text}: {first!r} is no row of the test images")
+    if (path / RESULTS).exists():
+        found = [_from_arrays(path / ROWS, own)]
+    else:
+        found = (
+            bundle_curves(open_bundle(path), own) if path.is_dir() else [_from_arrays(path, own)]
+        )
     return [_within(learned, int(first or 0), count) for learned in found]
 
 
@@ -85,7 +92,7 @@ def _stage(rows: PathRows) -> Stage:
 
 
 def _from_arrays(file: Path, name: str) -> Learned:
-    with np.load(file) as arrays:
+    with _arrays(file) as arrays:
         if missing := {"score", "nbytes"} - set(arrays.files):
             raise SystemExit(f"{file} has no {' and no '.join(sorted(missing))}")
         score, nbytes = arrays["score"], arrays["nbytes"].astype(np.int64)
@@ -97,6 +104,16 @@ def _from_arrays(file: Path, name: str) -> Learned:
         raise SystemExit(f"{file}: score {right.shape}, nbytes {nbytes.shape}, rows {rows.shape}")
     points = [Point(f"level {i}", right[i], nbytes[i]) for i in range(len(right))]
     return Learned(Curve(name, tuple(points)), rows.astype(np.int64))
+
+
+def _arrays(file: Path) -> NpzFile:
+    try:
+        found = np.load(file, allow_pickle=False)
+    except ValueError:
+        found = None
+    if not isinstance(found, NpzFile):
+        raise SystemExit(f"error: {file} is no .npz file")
+    return found
 
 
 def _within(learned: Learned, first: int, count: int) -> Learned:

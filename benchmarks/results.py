@@ -6,10 +6,13 @@ import argparse
 import json
 import os
 import platform
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+from splitnet.errors import SplitnetError
 
 LIBRARIES = ("numpy", "onnxruntime", "pyzmq", "msgpack", "lz4", "splitnet")
 
@@ -19,6 +22,14 @@ def parser(description: str) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=description)
     made.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
     return made
+
+
+def run(main: Callable[[], int]) -> NoReturn:
+    """End with the exit code of `main`; what is wrong with its arguments is one line."""
+    try:
+        sys.exit(main())
+    except (SplitnetError, OSError) as error:
+        sys.exit(f"error: {error}")
 
 
 def shared_data() -> Path:

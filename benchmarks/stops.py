@@ -13,14 +13,13 @@ Takes less than a minute; the answers are those of the bundle's sample table.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from paired import Change, paired_change
-from results import parser, report, shared_data
+from results import parser, report, run, shared_data
 from splits import HALF, SPLITS, on_splits
 
 from splitnet.builder.data import load_data
@@ -108,4 +107,4 @@ def split_figures(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -12,7 +12,6 @@ the two at the end). Differences stand beside their paired 95 % intervals.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from paired import paired_change
-from results import parser, report
+from results import parser, report, run
 
 from splitnet.training.results import ROWS, Folder
 
@@ -124,4 +123,4 @@ def read_levels(folder: Path) -> Levels:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -38,6 +38,7 @@ def test_results_of_a_training(tmp_path: Path) -> None:
 
     rows = [LevelRows(np.array([1.0, 0.0]), np.array([5, 7]))]
     Folder(tmp_path).keep_rows(rows)
+    (tmp_path / "results.json").write_text("{}")
     (found,) = read_learned(f"own={tmp_path}", 100)
     (point,) = found.curve.points
     assert (point.right.mean(), point.nbytes.mean()) == rows[0].means() == (0.5, 6.0)
@@ -74,6 +75,15 @@ def test_arrays_that_do_not_fit(tmp_path: Path) -> None:
     np.savez(tmp_path / "bad.npz", score=np.full((2, 3), 0.6), nbytes=np.ones((2, 3), int))
     with pytest.raises(SystemExit, match=r"an answer is right or wrong here"):
         read_learned(str(tmp_path / "bad.npz"), 100)
+
+
+@pytest.mark.parametrize("text", ["bad.npz", "bad.npz@x"])
+def test_what_is_no_result_is_one_line(tmp_path: Path, text: str) -> None:
+    from rate_learned import read_learned
+
+    (tmp_path / "bad.npz").write_text("no arrays")
+    with pytest.raises(SystemExit, match=r"^error: .*bad.npz"):
+        read_learned(str(tmp_path / text), 100)
 
 
 def test_levels_of_a_bundle(sample_bundle: Bundle) -> None:
