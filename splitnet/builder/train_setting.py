@@ -111,7 +111,7 @@ class Setting:
         """Return what names everything that the training depends on."""
         settings = {k: v for k, v in asdict(self.config).items() if k not in ("device", "threads")}
         own = [settings, asdict(recipe_config), self.training.key, self.calibration.key]
-        return hashlib.sha256(canonical([*own, self.network_key])).hexdigest()
+        return hashlib.sha256(canonical([*own, self.teacher.key(self.calibration)])).hexdigest()
 
 
 def prepared(data: Dataset, steps: Sequence[Any]) -> Data:

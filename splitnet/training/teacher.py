@@ -21,6 +21,9 @@ from splitnet.training.views import Data, Views
 
 TEACHER_BATCH = 250
 
+PROBE_DECIMALS = 2
+"""Of the answer by which two networks of the same weights are told apart; the rest is rounding."""
+
 LUCK = 3.0
 """Standard deviations above chance from which a teacher's score is no accident."""
 
@@ -67,7 +70,8 @@ class Teacher:
         self._networks = [network.eval() for network in networks]
         self._arithmetic = arithmetic
         self._cache = cache
-        self._key = hash_modules(networks)
+        self._weights = hash_modules(networks)
+        self._keys: dict[str, str] = {}
         self._last: tuple[Any, NDArray[Any]] | None = None
         for network in self._networks:
             network.to(arithmetic.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -77,6 +81,20 @@ class Teacher:
         with torch.no_grad(), self._arithmetic.autocast():
             found = [network(self._arithmetic.tensor(x)).float() for network in self._networks]
         return torch.stack(found).mean(0)
+
+    def key(self, data: Data) -> str:
+        """Return what names these networks: their weights, and what they say to a sample of `data`.
+
+        The same weights in another order of operations are another network.
+        """
+        if data.key not in self._keys:
+            with torch.no_grad():
+                x = self._arithmetic.tensor(torch.from_numpy(data.inputs([0])))
+                said = [network(x).float().cpu().numpy() for network in self._networks]
+            rounded = np.round(np.stack(said), PROBE_DECIMALS) + 0.0
+            digest = hashlib.sha256(self._weights.encode() + rounded.tobytes())
+            self._keys[data.key] = digest.hexdigest()
+        return self._keys[data.key]
 
     def answers(self, data: Data, views: Views, number: int, progress: Progress) -> NDArray[Any]:
         """Return the answers to all samples of a copy of `data`, from the cache if they are there.
@@ -107,7 +125,7 @@ class Teacher:
     def _file(self, data: Data, views: Views, number: int) -> Path | None:
         if self._cache is None or not (views.plain or views.count):
             return None
-        names = (self._key, data.key, views.key, str(number), str(self._arithmetic.bf16))
+        names = (self.key(data), data.key, views.key, str(number), str(self._arithmetic.bf16))
         return self._cache / f"{hashlib.sha256(' '.join(names).encode()).hexdigest()[:32]}.npy"
 
 

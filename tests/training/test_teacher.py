@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from splitnet.console import Silent
 from splitnet.errors import ModelError
@@ -43,6 +44,38 @@ def test_other_weights_data_or_copies_are_other_answers(network: Network, tmp_pa
             colour_data(count, 0), copies, 0, Silent()
         )
     assert len(list(tmp_path.iterdir())) == 4
+
+
+class _Reversed(nn.Module):
+    """The same weights under the same names, in another order of operations."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self._said(x).flip(1)
+
+    def _said(self, x: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.inner(x)
+        return found
+
+
+class _Plain(_Reversed):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self._said(x)
+
+
+def test_other_operations_on_the_same_weights_are_another_network(
+    network: Network, tmp_path: Path
+) -> None:
+    data = colour_data(20, 0)
+    plain, changed = (kind(network.module).eval() for kind in (_Plain, _Reversed))
+    assert hash_modules([plain]) == hash_modules([changed])
+    teachers = [Teacher([module], Arithmetic(), tmp_path) for module in (plain, changed)]
+    said, reversed_ = (each.answers(data, Views(), 0, Silent()) for each in teachers)
+    assert np.array_equal(said[:, ::-1], reversed_)
+    assert teachers[0].key(data) != teachers[1].key(data)
 
 
 def test_a_damaged_file_is_computed_again(network: Network, tmp_path: Path) -> None:
