@@ -99,7 +99,7 @@ def compare(frozen: Path, own: Path) -> dict[str, Any]:
     return {
         "frozen": frozen.name,
         "own": own.name,
-        "network": 100 * float(made[0].teacher[1] or 0),
+        "teacher": 100 * float(made[0].teacher[1] or 0),
         "levels": rows,
     }
 
