@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import pathlib
+import signal
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -205,3 +207,11 @@ def _profile(contract: Contract) -> Profile:
             times[encode_stage(path.id, level)] = StageTime(0.001, 0.0015)
             times[decode_stage(path.id, level)] = StageTime(0.001, 0.0015)
     return Profile("sample-device", times, {"cpu": "none"}, reference_s=0.010)
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Let an interrupt raise `KeyboardInterrupt`: what runs in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -111,6 +111,7 @@ class _Stopping(Entropic):
         return super().loss(stage, student, batch)
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupted_training_goes_on(
     images: Path, trained: Path, tmp_path: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,6 +132,7 @@ def test_an_interrupted_training_goes_on(
     ]
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_a_checkpoint_of_another_recipe_is_refused(
     images: Path, tmp_path: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -255,6 +257,7 @@ def test_a_place_that_cannot_be_written_is_one_line(images: Path, capsys: Output
     assert f"cannot write {images / 'below' / 'a'}" in _error(capsys)
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_what_is_refused_or_begins_anew_mixes_nothing(
     images: Path, trained: Path, tmp_path: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -246,6 +246,7 @@ def test_too_few_calibration_samples_say_how_many_are_needed(
     assert told in error and "299 are needed even if none of them is missed" in error
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupted_training_goes_on(
     images: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -121,6 +121,7 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(tmp_path: Path, stop
     assert resumed == losses[-len(resumed) :]
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("stop_at", [1, 3, 12])
 def test_an_interrupt_ends_a_training_behind_its_step_and_costs_nothing(
     tmp_path: Path, stop_at: int
@@ -149,6 +150,7 @@ def test_an_interrupt_ends_a_training_behind_its_step_and_costs_nothing(
     assert torch.equal(again.weight, whole.weight)
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_a_second_interrupt_ends_a_training_at_once(tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path / "state", "key")
     with pytest.raises(KeyboardInterrupt), checkpoint.keeping_interrupts():
