@@ -14,7 +14,6 @@ IMAGES = 24
 
 pytestmark = [
     pytest.mark.data,
-    pytest.mark.slow,
     pytest.mark.skipif("SPLITNET_DATA" not in os.environ, reason="SPLITNET_DATA is not set"),
 ]
 
@@ -31,7 +30,7 @@ def test_every_curve_has_rows_and_what_is_missing_a_reason(
     monkeypatch.setattr(rate_accuracy, "LAYERS", ("layer3",))
     monkeypatch.setattr(rate_networks, "FITTING_IMAGES", 16)
     right = np.arange(IMAGES) < np.array([[12], [IMAGES]])
-    np.savez(tmp_path / "own.npz", right=right, nbytes=np.full((2, IMAGES), [[90], [300]]))
+    np.savez(tmp_path / "own.npz", score=right, nbytes=np.full((2, IMAGES), [[90], [300]]))
     options = ["--keep", str(tmp_path / "keep"), "--json", str(tmp_path / "found.json")]
     options += ["--learned", str(tmp_path / "own.npz"), "--picture", str(tmp_path / "found.png")]
     monkeypatch.setattr("sys.argv", ["rate_accuracy.py", "--small", *options])
