@@ -70,8 +70,7 @@ class LearnedPath:
         ConfigError
             Calibration or test data is among it.
         """
-        known = self._folder.samples()
-        return check_learned_from(known, f"the learned path in {self._folder.path}", roles)
+        return check_learned_from(self._folder, "the learned path", roles)
 
     def export(
         self,

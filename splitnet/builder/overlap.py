@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from itertools import combinations
 
 from splitnet.builder.data import Roles
 from splitnet.errors import ConfigError
+from splitnet.training.results import Folder
 
 MAX_OVERLAP = 0.01
 """Real data sets hold a few duplicates; above this share of a role it is the wrong data."""
@@ -39,13 +39,13 @@ def check_overlap(roles: Roles) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def check_learned_from(known: Collection[bytes] | None, what: str, roles: Roles) -> tuple[str, ...]:
+def check_learned_from(folder: Folder, what: str, roles: Roles) -> tuple[str, ...]:
     """Return what a person should know of samples that something was trained on elsewhere.
 
     Parameters
     ----------
-    known
-        Digests of its training samples, ``None`` if nobody kept them.
+    folder
+        Its results.
     what
         Its name for people.
 
@@ -54,6 +54,7 @@ def check_learned_from(known: Collection[bytes] | None, what: str, roles: Roles)
     ConfigError
         More than `MAX_OVERLAP` of the calibration or of the test data is among them.
     """
+    known, what = folder.samples(), f"{what} in {folder.path}"
     if known is None:
         return (f"it is not known what {what} learned from: calibrate and test on other data",)
     notes = []

@@ -62,8 +62,7 @@ class TrainedExits:
         ConfigError
             Calibration or test data is among it.
         """
-        known = self._folder.samples()
-        return check_learned_from(known, f"the exits in {self._folder.path}", roles)
+        return check_learned_from(self._folder, "the exits", roles)
 
     def heads(self, model: SourceModel, example: NDArray[Any]) -> nn.ModuleList:
         """Return the trained heads.

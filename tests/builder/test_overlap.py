@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from splitnet.builder.data import Dataset, Roles
-from splitnet.builder.overlap import check_overlap
+from splitnet.builder.overlap import check_learned_from, check_overlap
 from splitnet.errors import ConfigError
 from splitnet.runtime.samples import Samples
+from splitnet.training.results import Folder
 
 
 def _data(name: str, values: range, second: range | None = None) -> Dataset:
@@ -52,3 +53,20 @@ def test_files_are_compared_by_content(tmp_path: Path) -> None:
     assert check_overlap(Roles(a, c, c.rows([]), ())) == ()
     with pytest.raises(ConfigError, match="1 of 1 test samples are training samples too"):
         check_overlap(Roles(a, c, b, ()))
+
+
+def test_what_something_learned_from_is_refused_and_said_if_nobody_knows(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    roles = Roles(
+        _data("a", range(9)), _data("b", range(100, 300)), _data("c", range(300, 400)), ()
+    )
+    (note,) = check_learned_from(folder, "the exits", roles)
+    assert note.startswith(f"it is not known what the exits in {tmp_path} learned from")
+    folder.keep_samples(_data("d", range(50)).digests)
+    assert check_learned_from(folder, "the exits", roles) == ()
+    folder.keep_samples(_data("d", range(299, 301)).digests)
+    (first,) = check_learned_from(folder, "the exits", roles)[:1]
+    assert first == f"1 of 200 calibration samples (b) have trained the exits in {tmp_path}"
+    folder.keep_samples(_data("d", range(390, 500)).digests)
+    with pytest.raises(ConfigError, match=r"10 of 100 test samples \(c\) have trained"):
+        check_learned_from(folder, "the exits", roles)
