@@ -133,10 +133,8 @@ def main() -> int:
         figures: dict[str, Any] = {"model": "ResNet-56, CIFAR-10", "target": TARGET}
         arrangements, original = dict(ARRANGEMENTS), None
         if arguments.joint is not None:
-            learned, network = (
-                str(arguments.joint),
-                Folder(arguments.joint).read(ExitResults).network,
-            )
+            learned = str(arguments.joint)
+            network = Folder(arguments.joint).read(ExitResults).network
             arrangements[f"joint-{network[:8]}"] = Arrangement(learned, CUTS, CUTS, learned)
         for name, arrangement in arrangements.items():
             folder = (arguments.keep or Path(scratch)) / f"{name}.bundle"

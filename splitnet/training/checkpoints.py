@@ -149,6 +149,30 @@ def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
 
 
+@contextmanager
+def writing(file: Path) -> Iterator[None]:
+    """Turn what goes wrong while `file` is written into a `TrainingError`."""
+    try:
+        yield
+    except OSError as error:
+        raise TrainingError(f"cannot write {file}: {error.strerror or error}") from error
+
+
+def write_whole(file: Path, content: bytes) -> None:
+    """Write `file`, below folders that may be new, whole or not at all.
+
+    Raises
+    ------
+    TrainingError
+        It cannot be written.
+    """
+    partial = file.with_name(f"{file.name}.new")
+    with writing(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(content)
+        partial.replace(file)
+
+
 def write_tensors(file: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
     """Write `file` whole or not at all.
 
@@ -158,12 +182,7 @@ def write_tensors(file: Path, tensors: Mapping[str, Tensor], facts: Mapping[str,
         It cannot be written.
     """
     plain = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
-    partial = file.with_name(f"{file.name}.new")
-    try:
-        partial.write_bytes(save(plain, {"facts": json.dumps(facts)}))
-        partial.replace(file)
-    except OSError as error:
-        raise TrainingError(f"cannot write {file}: {error.strerror or error}") from error
+    write_whole(file, save(plain, {"facts": json.dumps(facts)}))
 
 
 def read_tensors(file: Path) -> Kept:

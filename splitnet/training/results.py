@@ -9,8 +9,7 @@ from __future__ import annotations
 import io
 import json
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,7 +22,7 @@ from splitnet.bundle.json_form import Reader, to_json
 from splitnet.codecs.tables import hash_of
 from splitnet.errors import BundleError, TrainingError
 from splitnet.runtime.samples import DIGEST_BYTES
-from splitnet.training.checkpoints import read_tensors, write_tensors
+from splitnet.training.checkpoints import read_tensors, write_tensors, write_whole, writing
 from splitnet.training.levels import FittedLevel
 from splitnet.training.recipe import Form
 from splitnet.training.session import Record
@@ -124,9 +123,9 @@ class Folder:
 
     def begin(self, recipe: str) -> None:
         """Make the folder and keep the recipe's text."""
-        with _writing(self.path):
+        with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-        _replace(self.path / RECIPE, recipe.encode())
+        write_whole(self.path / RECIPE, recipe.encode())
 
     def forget(self) -> None:
         """Delete what a training before left, when one begins anew."""
@@ -139,7 +138,7 @@ class Folder:
 
     def note_line(self, line: Mapping[str, Any]) -> None:
         """Add a JSON object to the history."""
-        with _writing(self.path / HISTORY), (self.path / HISTORY).open("a") as file:
+        with writing(self.path / HISTORY), (self.path / HISTORY).open("a") as file:
             file.write(json.dumps(line) + "\n")
 
     def finish(
@@ -148,7 +147,7 @@ class Folder:
         """Write everything that a bundle needs, and delete the checkpoint."""
         for level in levels:
             for name, content in level.tables.items():
-                _replace(self.path / TABLES / name, content)
+                write_whole(self.path / TABLES / name, content)
         self.write(results, weights, {"recipe": results.recipe})
 
     def write(
@@ -157,7 +156,7 @@ class Folder:
         """Write results, a dataclass, and weights, and delete the checkpoint."""
         write_tensors(self.path / WEIGHTS, weights, facts)
         text = json.dumps({"version": VERSION, **to_json(results)}, indent=1, allow_nan=False)
-        _replace(self.path / RESULTS, f"{text}\n".encode())
+        write_whole(self.path / RESULTS, f"{text}\n".encode())
         self.checkpoint.unlink(missing_ok=True)
 
     def results(self) -> Results:
@@ -191,7 +190,7 @@ class Folder:
 
     def keep_samples(self, digests: Sequence[bytes]) -> None:
         """Keep digests of the training samples."""
-        _replace(self.path / SAMPLES, b"".join(digests))
+        write_whole(self.path / SAMPLES, b"".join(digests))
 
     def samples(self) -> frozenset[bytes] | None:
         """Return the digests of the training samples, ``None`` if they were not kept.
@@ -220,7 +219,7 @@ class Folder:
         np.savez_compressed(
             content, score=score, nbytes=np.stack([level.nbytes for level in levels])
         )
-        _replace(self.path / ROWS, content.getvalue())
+        write_whole(self.path / ROWS, content.getvalue())
 
     def weights(self) -> dict[str, Tensor]:
         """Return the weights of the student (raises `TrainingError`)."""
@@ -238,24 +237,6 @@ class Folder:
             if hash_of(found[name]) != name:
                 raise TrainingError(f"{file} is damaged; train again")
         return found
-
-
-@contextmanager
-def _writing(file: Path) -> Iterator[None]:
-    """Turn what goes wrong while `file` is written into a `TrainingError`."""
-    try:
-        yield
-    except OSError as error:
-        raise TrainingError(f"cannot write {file}: {error.strerror or error}") from error
-
-
-def _replace(file: Path, content: bytes) -> None:
-    """Write `file` whole or not at all."""
-    partial = file.with_name(f"{file.name}.new")
-    with _writing(file):
-        file.parent.mkdir(exist_ok=True)
-        partial.write_bytes(content)
-        partial.replace(file)
 
 
 def commit() -> str:
